@@ -1,6 +1,7 @@
 //! Fetching the server programs with the system's own means.
 
-use std::fs::{self, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,7 +50,7 @@ fn install(
             .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive");
-        run_told(&mut command, progress)
+        run_told("apt-get", &mut command, progress)
     };
     run(&["update"], progress)?;
     // This package brings the file that says whether the next one makes and starts a cluster.
@@ -86,23 +87,37 @@ fn forbid_cluster(configuration: &Path, progress: &mut Progress<'_>) -> Result<(
     appended.map_err(|error| format!("could not write {}: {error}", configuration.display()))
 }
 
+/// Waits until no other process fetches into `cache`, and keeps others waiting until dropped.
+pub(crate) fn lock(cache: &Path) -> Result<File, String> {
+    let path = cache.join("fetch.lock");
+    let locked = fs::create_dir_all(cache)
+        .and_then(|()| File::create(&path))
+        .and_then(|file| {
+            file.lock()?;
+            Ok(file)
+        });
+    locked.map_err(|error| format!("could not lock {}: {error}", path.display()))
+}
+
 /// Runs a command the user is told of, with our environment: it may hold the way to the network.
 ///
 /// # Errors
-/// A sentence with the line of its output that tells most.
-pub(crate) fn run_told(command: &mut Command, progress: &mut Progress<'_>) -> Result<(), String> {
+/// A sentence about `name`, with the line of its output that tells most.
+pub(crate) fn run_told(
+    name: &str,
+    command: &mut Command,
+    progress: &mut Progress<'_>,
+) -> Result<(), String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words
-        .map(|word| word.to_string_lossy())
+        .map(OsStr::to_string_lossy)
         .collect::<Vec<_>>()
         .join(" ");
-    progress(&Step::Running {
-        command: line.clone(),
-    });
+    progress(&Step::Running { command: line });
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("could not run `{line}`: {error}"))?;
+        .map_err(|error| format!("could not run `{name}`: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -112,7 +127,7 @@ pub(crate) fn run_told(command: &mut Command, progress: &mut Progress<'_>) -> Re
         output.stderr
     };
     Err(format!(
-        "`{line}` failed: {}",
+        "`{name}` failed: {}",
         telling_line(&String::from_utf8_lossy(&said))
     ))
 }
@@ -182,6 +197,18 @@ mod tests {
             fs::read_to_string(&configuration).unwrap(),
             "create_main_cluster = true\n"
         );
+    }
+
+    #[test]
+    fn only_one_process_fetches_at_a_time() {
+        let cache = tempfile::tempdir().unwrap();
+
+        let lock = lock(&cache.path().join("new")).unwrap();
+
+        let other = File::open(cache.path().join("new/fetch.lock")).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(lock);
+        other.try_lock().unwrap();
     }
 
     #[test]

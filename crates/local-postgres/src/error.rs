@@ -92,12 +92,12 @@ pub enum Error {
         detail: String,
     },
     /// The server ended, or was not ready in time.
-    #[error("PostgreSQL did not start: {detail}; its log is {}", .log.display())]
+    #[error("PostgreSQL did not start: {detail}{}", display_log(.log.as_deref()))]
     DidNotStart {
         /// The line of the log which tells most.
         detail: String,
-        /// The server's log.
-        log: PathBuf,
+        /// The server's log, `None` if it goes with its temporary directory.
+        log: Option<PathBuf>,
     },
     /// The server did not end even when killed.
     #[error("PostgreSQL (process {pid}) does not stop; end it and try again")]
@@ -126,6 +126,11 @@ impl Error {
 
 fn display_pid(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (process {pid})"))
+        .unwrap_or_default()
+}
+
+fn display_log(log: Option<&Path>) -> String {
+    log.map(|log| format!("; its log is {}", log.display()))
         .unwrap_or_default()
 }
 

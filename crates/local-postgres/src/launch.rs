@@ -1,9 +1,9 @@
 //! Making a cluster and starting its server.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,9 +30,6 @@ const PORT_ATTEMPTS: usize = 5;
 
 /// A log longer than this, in bytes, is put aside at the next start.
 const LONGEST_LOG: u64 = 16 * 1024 * 1024;
-
-const CERTIFICATE: &str = "atelier.crt";
-const KEY: &str = "atelier.key";
 
 const THROW_AWAY: [&str; 7] = [
     "fsync=off",
@@ -161,14 +158,20 @@ fn launch_on(
     while !is_ready(&directory.data(), server.pid()) {
         if server.has_exited() {
             let detail = telling_line(&read_from(&path, before));
-            return Err(Error::DidNotStart { detail, log: path });
+            return Err(Error::DidNotStart {
+                detail,
+                log: directory.lasting_log(),
+            });
         }
         if begun.elapsed() > START_PATIENCE {
             let detail = format!(
                 "it accepts no connections after {} s",
                 START_PATIENCE.as_secs()
             );
-            return Err(Error::DidNotStart { detail, log: path });
+            return Err(Error::DidNotStart {
+                detail,
+                log: directory.lasting_log(),
+            });
         }
         thread::sleep(READY_POLL);
     }
@@ -198,8 +201,8 @@ fn settings(port: u16, directory: &ClusterDirectory, options: &ClusterOptions) -
     if options.tls.is_some() {
         settings.extend([
             "ssl=on".to_owned(),
-            format!("ssl_cert_file={CERTIFICATE}"),
-            format!("ssl_key_file={KEY}"),
+            format!("ssl_cert_file={}", directory.certificate().display()),
+            format!("ssl_key_file={}", directory.key().display()),
         ]);
     }
     settings.extend(
@@ -211,19 +214,26 @@ fn settings(port: u16, directory: &ClusterDirectory, options: &ClusterOptions) -
     settings
 }
 
-/// Writes certificate and key into the data directory; the server refuses a key that others can read.
+/// Writes certificate and key for the server to read, into the directory which only we can change.
+///
+/// The server refuses a key that others can read; one of root's may be readable by the server's group.
 fn write_tls(directory: &ClusterDirectory, tls: &Tls) -> Result<(), Error> {
-    for (name, content) in [(CERTIFICATE, &tls.certificate), (KEY, &tls.key)] {
-        let path = directory.data().join(name);
+    for (path, content) in [
+        (directory.certificate(), &tls.certificate),
+        (directory.key(), &tls.key),
+    ] {
         let written = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&path)
             .and_then(|mut file| file.write_all(content));
         written.map_err(Error::files("write", &path))?;
-        directory.give_to_server(&path, 0o600)?;
+        if let Some(account) = directory.account() {
+            chown(&path, None, Some(account.gid))
+                .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o640)))
+                .map_err(Error::files("give the server's group", &path))?;
+        }
     }
     Ok(())
 }

@@ -1,27 +1,20 @@
 //! Runs a private PostgreSQL server until this program ends, in whatever way it ends.
 //!
-//! `atelier-local-postgres DIRECTORY` runs a durable one, `atelier-local-postgres --throw-away` one in a temporary
-//! directory. Its address is the only line on the standard output; what happens is told on the standard error.
+//! `atelier-local-postgres [--throw-away] [DIRECTORY]` runs a durable one in the directory, or a throw-away one there or
+//! else in a temporary directory. Its address is the only line on the standard output; what happens is told on the
+//! standard error.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::{env, error, io, iter, thread};
 
-use atelier_local_postgres::{Cluster, ClusterOptions};
+use atelier_local_postgres::{Cluster, ClusterOptions, Durability};
 
 fn main() -> ExitCode {
-    let mut arguments = env::args_os().skip(1);
-    let options = match (arguments.next(), arguments.next()) {
-        (Some(argument), None) if argument == "--throw-away" => {
-            ClusterOptions::in_temporary_directory()
-        }
-        (Some(directory), None) if !directory.as_encoded_bytes().starts_with(b"-") => {
-            ClusterOptions::new(directory)
-        }
-        _ => {
-            tell("usage: atelier-local-postgres DIRECTORY | --throw-away");
-            return ExitCode::from(2);
-        }
+    let Some(options) = options(env::args_os().skip(1)) else {
+        tell("usage: atelier-local-postgres DIRECTORY | --throw-away [DIRECTORY]");
+        return ExitCode::from(2);
     };
     match run(&options) {
         Ok(never) => match never {},
@@ -31,6 +24,24 @@ fn main() -> ExitCode {
             tell(&format!("error: {told}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn options(arguments: impl Iterator<Item = OsString>) -> Option<ClusterOptions> {
+    let (flags, directories): (Vec<_>, Vec<_>) =
+        arguments.partition(|argument| argument.as_encoded_bytes().starts_with(b"-"));
+    let throw_away = match flags.as_slice() {
+        [] => false,
+        [flag] if flag == "--throw-away" => true,
+        _ => return None,
+    };
+    match directories.as_slice() {
+        [] if throw_away => Some(ClusterOptions::in_temporary_directory()),
+        [directory] if throw_away => {
+            Some(ClusterOptions::new(directory).durability(Durability::ThrowAway))
+        }
+        [directory] => Some(ClusterOptions::new(directory)),
+        _ => None,
     }
 }
 

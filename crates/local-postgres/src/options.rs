@@ -123,8 +123,8 @@ impl ClusterOptions {
         self
     }
 
-    /// Offers TLS to TCP connections, with a certificate (chain) and its key, both PEM. They are written next to the
-    /// data for the server's user alone.
+    /// Offers TLS to TCP connections, with a certificate (chain) and its key, both PEM. They lie in a private
+    /// directory while the server runs.
     pub fn tls(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.tls = Some(Tls {
             certificate: certificate.into(),

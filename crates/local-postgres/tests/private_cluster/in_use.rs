@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
 
 use crate::support::{
-    self, Launcher, folder, is_alive, is_root, psql, query, quick, start, start_told, wait_until,
+    self, Launcher, folder, is_alive, is_root, psql, query, quick, shared, start, start_told,
+    wait_until,
 };
 use atelier_local_postgres::{BinarySearch, Cluster, ClusterOptions, Error, Step};
 
@@ -55,12 +56,10 @@ fn the_steps_are_told_in_order() {
 
 #[test]
 fn nobody_else_reaches_data_log_and_socket() {
-    let (_guard, base) = folder();
-
-    let cluster = start(&quick(&base));
+    let cluster = shared();
 
     for (path, mode) in [
-        (base.join("data"), 0o700),
+        (cluster.directory().join("data"), 0o700),
         (cluster.log(), 0o600),
         (cluster.socket_directory(), 0o700),
         (cluster.socket_directory().join(".s.PGSQL.5432"), 0o700),
@@ -73,12 +72,12 @@ fn nobody_else_reaches_data_log_and_socket() {
         );
     }
     assert_eq!(cluster.tcp_address(), None);
-    assert_eq!(query(&cluster, "SHOW listen_addresses"), "");
+    assert_eq!(query(cluster, "SHOW listen_addresses"), "");
 }
 
 #[test]
 fn the_server_never_runs_as_root() {
-    let cluster = Cluster::throw_away().unwrap();
+    let cluster = shared();
 
     let owner = fs::metadata(format!("/proc/{}", cluster.pid()))
         .unwrap()
@@ -102,7 +101,11 @@ fn an_ordinary_user_runs_it_as_themselves() {
     fs::create_dir(&directory).unwrap();
     std::os::unix::fs::chown(&directory, Some(uid), Some(uid)).unwrap();
 
-    let launcher = Launcher::start_as(uid, &base, &directory);
+    let launcher = Launcher::start_as(
+        uid,
+        &base,
+        &["--throw-away".as_ref(), directory.as_os_str()],
+    );
 
     let server = support::server_of(&directory);
     assert_eq!(fs::metadata(format!("/proc/{server}")).unwrap().uid(), uid);
@@ -177,11 +180,11 @@ fn superuser_and_settings_are_the_callers() {
 
 #[test]
 fn nothing_depends_on_the_machines_locale_and_time_zone() {
-    let cluster = Cluster::throw_away().unwrap();
+    let cluster = shared();
 
-    assert_eq!(query(&cluster, "SHOW server_encoding"), "UTF8");
-    assert_eq!(query(&cluster, "SHOW timezone"), "UTC");
-    assert_eq!(query(&cluster, "SELECT upper('ä')"), "Ä");
+    assert_eq!(query(cluster, "SHOW server_encoding"), "UTF8");
+    assert_eq!(query(cluster, "SHOW timezone"), "UTC");
+    assert_eq!(query(cluster, "SELECT upper('ä')"), "Ä");
 }
 
 #[test]
@@ -213,11 +216,8 @@ fn tcp_asks_for_a_password_and_offers_tls() {
     assert_eq!(psql(&cluster, &verified, encrypted).unwrap(), "t");
     assert!(refused.contains("password"), "{refused}");
     assert_eq!(query(&cluster, encrypted), "f", "the socket needs none");
-    let key = cluster.directory().join("data/atelier.key");
-    assert_eq!(
-        fs::metadata(key).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    let key = cluster.socket_directory().with_file_name("server.key");
+    assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o007, 0);
 }
 
 #[test]
@@ -270,8 +270,7 @@ fn a_directory_closed_to_the_servers_user_is_replaced_by_one_that_is_open() {
     let closed = base.join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    let options =
-        ClusterOptions::new(closed.join("postgres")).unreachable_fallback(base.join("open"));
+    let options = quick(&closed.join("postgres")).unreachable_fallback(base.join("open"));
 
     let (cluster, steps) = start_told(&options);
 

@@ -69,7 +69,7 @@ fn stopping_a_server_that_died_is_no_error() {
 #[test]
 fn a_killed_process_takes_its_server_along() {
     let (_guard, base) = folder();
-    let mut launcher = Launcher::start(&base);
+    let mut launcher = Launcher::start(&[base.as_os_str()]);
     let server = server_of(&base);
     assert!(is_alive(server));
 
@@ -86,17 +86,17 @@ fn a_killed_process_takes_its_server_along() {
 #[test]
 fn the_next_start_waits_for_the_server_of_a_killed_process() {
     let (_guard, base) = folder();
-    let mut launcher = Launcher::start(&base);
+    let mut launcher = Launcher::start(&["--throw-away".as_ref(), base.as_os_str()]);
     launcher.kill();
 
-    let cluster = start(&ClusterOptions::new(&base));
+    let cluster = start(&quick(&base));
 
     assert_eq!(query(&cluster, "SELECT 1"), "1");
 }
 
 #[test]
 fn leftovers_of_a_killed_test_run_are_swept() {
-    let mut launcher = Launcher::start(Path::new("--throw-away"));
+    let mut launcher = Launcher::start(&["--throw-away".as_ref()]);
     let left = launcher.private_directory();
     let server = server_of(&left);
     launcher.kill();
@@ -112,7 +112,7 @@ fn leftovers_of_a_killed_test_run_are_swept() {
 #[test]
 fn a_server_without_its_launcher_is_stopped_and_replaced() {
     let (_guard, base) = folder();
-    let options = ClusterOptions::new(&base);
+    let options = quick(&base);
     let cluster = start(&options);
     query(&cluster, "CREATE TABLE kept ()");
     let program = cluster.binaries().program("postgres");

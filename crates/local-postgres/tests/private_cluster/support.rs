@@ -5,12 +5,14 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,9 +27,17 @@ pub(crate) fn folder() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// A cluster in a folder of the caller's, quick to make.
+/// One cluster for all tests that change nothing in it.
+pub(crate) fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| Cluster::throw_away().unwrap())
+}
+
+/// A cluster in a folder of the caller's, quick to make, which keeps what was committed when it is stopped at once.
 pub(crate) fn quick(directory: &Path) -> ClusterOptions {
-    ClusterOptions::new(directory).durability(Durability::ThrowAway)
+    ClusterOptions::new(directory)
+        .durability(Durability::ThrowAway)
+        .setting("synchronous_commit", "on")
 }
 
 pub(crate) fn start(options: &ClusterOptions) -> Cluster {
@@ -107,18 +117,18 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    pub(crate) fn start(argument: &Path) -> Self {
-        Self::run(Command::new(env!("CARGO_BIN_EXE_atelier-local-postgres")).arg(argument))
+    pub(crate) fn start(arguments: &[&OsStr]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_atelier-local-postgres")).args(arguments))
     }
 
     /// As the user `uid`, from a copy that this user can reach.
-    pub(crate) fn start_as(uid: u32, folder: &Path, argument: &Path) -> Self {
+    pub(crate) fn start_as(uid: u32, folder: &Path, arguments: &[&OsStr]) -> Self {
         let copy = folder.join("launcher");
         fs::copy(env!("CARGO_BIN_EXE_atelier-local-postgres"), &copy).unwrap();
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
         Self::run(
             Command::new(copy)
-                .arg(argument)
+                .args(arguments)
                 .current_dir("/")
                 .uid(uid)
                 .gid(uid),
