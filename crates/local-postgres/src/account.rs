@@ -18,8 +18,9 @@ pub(crate) struct Account {
 impl Account {
     /// Returns the user to run the server as, or `None` to run it as ourselves.
     ///
-    /// PostgreSQL refuses to run as root, so root gives the privilege away: to the owner of a cluster that exists, else
-    /// to `postgres`, else to `nobody`. Users who are in no `/etc/passwd` do not work: the server looks its user up.
+    /// PostgreSQL refuses to run as root, so root gives the privilege away: to the owner of a
+    /// cluster that exists, else to `postgres`, else to `nobody`. Users who are in no `/etc/passwd`
+    /// do not work: the server looks its user up.
     pub(crate) fn for_server(data: &Path) -> Option<Self> {
         if !is_root() {
             return None;
@@ -27,7 +28,7 @@ impl Account {
         let accounts =
             fs::read_to_string("/etc/passwd").map_or_else(|_| Vec::new(), |text| parse(&text));
         let owner = fs::metadata(data).ok().map(|metadata| metadata.uid());
-        choose(&accounts, owner)
+        Some(choose(&accounts, owner))
     }
 
     /// Tells whether this user can enter `path`, which may end in parts that do not exist yet.
@@ -66,7 +67,7 @@ fn parse(passwd: &str) -> Vec<Account> {
         .collect()
 }
 
-fn choose(accounts: &[Account], owner: Option<u32>) -> Option<Account> {
+fn choose(accounts: &[Account], owner: Option<u32>) -> Account {
     let of_existing = owner
         .filter(|uid| *uid != 0)
         .and_then(|uid| accounts.iter().find(|account| account.uid == uid));
@@ -78,12 +79,10 @@ fn choose(accounts: &[Account], owner: Option<u32>) -> Option<Account> {
     of_existing
         .or_else(|| CANDIDATES.iter().find_map(named))
         .cloned()
-        .or_else(|| {
-            Some(Account {
-                name: "nobody".to_owned(),
-                uid: 65_534,
-                gid: 65_534,
-            })
+        .unwrap_or_else(|| Account {
+            name: "nobody".to_owned(),
+            uid: 65_534,
+            gid: 65_534,
         })
 }
 
@@ -91,28 +90,32 @@ fn choose(accounts: &[Account], owner: Option<u32>) -> Option<Account> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/x\nbroken\nann:x:1000:1000::/:/x\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash
+nobody:x:65534:65534::/:/x
+broken
+ann:x:1000:1000::/:/x
+";
 
     #[test]
     fn postgres_comes_before_nobody() {
         let with_postgres = format!("{PASSWD}postgres:x:101:104::/:/x\n");
 
-        assert_eq!(choose(&parse(&with_postgres), None).unwrap().uid, 101);
-        assert_eq!(choose(&parse(PASSWD), None).unwrap().name, "nobody");
+        assert_eq!(choose(&parse(&with_postgres), None).uid, 101);
+        assert_eq!(choose(&parse(PASSWD), None).name, "nobody");
     }
 
     #[test]
     fn an_existing_cluster_keeps_its_owner() {
         let accounts = parse(PASSWD);
 
-        assert_eq!(choose(&accounts, Some(1000)).unwrap().name, "ann");
+        assert_eq!(choose(&accounts, Some(1000)).name, "ann");
         assert_eq!(
-            choose(&accounts, Some(0)).unwrap().name,
+            choose(&accounts, Some(0)).name,
             "nobody",
             "root cannot run it"
         );
         assert_eq!(
-            choose(&accounts, Some(4242)).unwrap().name,
+            choose(&accounts, Some(4242)).name,
             "nobody",
             "unknown owner"
         );

@@ -142,7 +142,8 @@ mod tests {
     fn fake_apt(folder: &Path, fails: &str) -> BinarySearch {
         let log = folder.join("calls");
         let script = format!(
-            "#!/bin/sh\necho \"$DEBIAN_FRONTEND $*\" >> {}\ncase \"$*\" in *{fails}) echo 'E: broken' >&2; exit 100;; esac\n",
+            "#!/bin/sh\necho \"$DEBIAN_FRONTEND $*\" >> {}\n\
+             case \"$*\" in *{fails}) echo 'E: broken' >&2; exit 100;; esac\n",
             log.display()
         );
         let path = folder.join("apt-get");

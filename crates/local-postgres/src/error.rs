@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// No server programs were found, and none could be fetched.
     #[error(
-        "no PostgreSQL server found ({tried}); install PostgreSQL 14 or newer (Debian, Ubuntu: `apt-get install \
-         postgresql`, Fedora: `dnf install postgresql-server`, macOS: `brew install postgresql@17`) or set \
-         ATELIER_POSTGRES_BIN to the folder that holds `postgres` and `initdb`"
+        "no PostgreSQL server found ({tried}); install PostgreSQL 14 or newer \
+         (Debian, Ubuntu: `apt-get install postgresql`, Fedora: `dnf install postgresql-server`, \
+         macOS: `brew install postgresql@17`) or set ATELIER_POSTGRES_BIN to the folder that holds `postgres` and `initdb`"
     )]
     NoBinaries {
         /// What was looked at and tried, in one line.
@@ -21,8 +21,8 @@ pub enum Error {
     },
     /// The cluster on disk belongs to a major version whose programs were not found.
     #[error(
-        "the database in {} was made by PostgreSQL {major}, which was not found ({tried}); install PostgreSQL {major}, or \
-         move that directory away to begin with an empty database",
+        "the database in {} was made by PostgreSQL {major}, which was not found ({tried}); \
+         install PostgreSQL {major}, or move that directory away to begin with an empty database",
         .data.display()
     )]
     MajorNotFound {
@@ -42,7 +42,11 @@ pub enum Error {
         reason: String,
     },
     /// Another process runs a cluster in this directory.
-    #[error("{} is in use by another process{}; stop that one first", .directory.display(), display_pid(*.pid))]
+    #[error(
+        "{} is in use by another process{}; stop that one first",
+        .directory.display(),
+        display_pid(*.pid)
+    )]
     InUse {
         /// The cluster's directory.
         directory: PathBuf,
@@ -50,7 +54,10 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// The data directory exists and holds something else than a cluster.
-    #[error("{} exists but holds no PostgreSQL cluster (no PG_VERSION in it); move it away", .data.display())]
+    #[error(
+        "{} exists but holds no PostgreSQL cluster (no PG_VERSION in it); move it away",
+        .data.display()
+    )]
     NotACluster {
         /// The directory in question.
         data: PathBuf,
@@ -106,7 +113,11 @@ pub enum Error {
         pid: u32,
     },
     /// No temporary directory fits: the path of a socket is limited to about a hundred bytes.
-    #[error("neither {} nor /tmp can hold the server's socket (the path must be short and open to the server's user)", .temporary.display())]
+    #[error(
+        "neither {} nor /tmp can hold the server's socket \
+         (the path must be short and open to the server's user)",
+        .temporary.display()
+    )]
     NoSocketDirectory {
         /// The temporary directory of this process.
         temporary: PathBuf,

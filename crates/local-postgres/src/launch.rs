@@ -20,7 +20,8 @@ use crate::process::{self, LOCALE, ServerProcess};
 /// The port of a server which has only a socket: a part of the socket's name.
 pub(crate) const SOCKET_PORT: u16 = 5432;
 
-/// How long the server may take until it accepts connections; after a crash it first replays its journal.
+/// How long the server may take until it accepts connections; after a crash it first replays its
+/// journal.
 const START_PATIENCE: Duration = Duration::from_mins(5);
 
 const READY_POLL: Duration = Duration::from_millis(2);
@@ -120,7 +121,8 @@ pub(crate) fn launch(
                     .then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
                 return Ok(Launched { server, port, tcp });
             }
-            // The server cannot choose a port itself, and between our choice and its start anybody may take it.
+            // The server cannot choose a port itself, and between our choice and its start anybody
+            // may take it.
             Err(Error::DidNotStart { detail, .. })
                 if options.tcp == Tcp::FreePort
                     && attempt < PORT_ATTEMPTS
@@ -216,7 +218,8 @@ fn settings(port: u16, directory: &ClusterDirectory, options: &ClusterOptions) -
 
 /// Writes certificate and key for the server to read, into the directory which only we can change.
 ///
-/// The server refuses a key that others can read; one of root's may be readable by the server's group.
+/// The server refuses a key that others can read; one of root's may be readable by the server's
+/// group.
 fn write_tls(directory: &ClusterDirectory, tls: &Tls) -> Result<(), Error> {
     for (path, content) in [
         (directory.certificate(), &tls.certificate),
@@ -270,8 +273,8 @@ fn read_from(path: &Path, offset: u64) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Tells whether the server accepts connections: it says so in the eighth line of its process file. The first line must
-/// be its own number, as the file of a former server may still be there.
+/// Tells whether the server accepts connections: it says so in the eighth line of its process file.
+/// The first line must be its own number, as the file of a former server may still be there.
 fn is_ready(data: &Path, pid: u32) -> bool {
     orphan::recorded_pid(data) == Some(pid)
         && fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| {

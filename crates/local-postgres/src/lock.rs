@@ -13,8 +13,8 @@ use crate::error::Error;
 
 const FILE_NAME: &str = "launcher.lock";
 
-/// How long a lock is waited for. Programs that another thread of the holder is just starting hold it too, for the
-/// moment between fork and exec.
+/// How long a lock is waited for. Programs that another thread of the holder is just starting hold
+/// it too, for the moment between fork and exec.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A directory held by this process. The system releases it when the process ends, however it ends.
@@ -65,7 +65,8 @@ impl DirectoryLock {
         lock.still_there().then_some(lock)
     }
 
-    /// Tells whether the locked file is still the one in the directory, rather than one that was removed meanwhile.
+    /// Tells whether the locked file is still the one in the directory, rather than one that was
+    /// removed meanwhile.
     pub(crate) fn still_there(&self) -> bool {
         let (Ok(ours), Ok(theirs)) = (self.file.metadata(), fs::symlink_metadata(&self.path))
         else {

@@ -1,8 +1,8 @@
 //! Runs a private PostgreSQL server until this program ends, in whatever way it ends.
 //!
-//! `atelier-local-postgres [--throw-away] [DIRECTORY]` runs a durable one in the directory, or a throw-away one there or
-//! else in a temporary directory. Its address is the only line on the standard output; what happens is told on the
-//! standard error.
+//! `atelier-local-postgres [--throw-away] [DIRECTORY]` runs a durable one in the directory, or a
+//! throw-away one there or else in a temporary directory. Its address is the only line on the
+//! standard output; what happens is told on the standard error.
 
 use std::ffi::OsString;
 use std::io::Write;

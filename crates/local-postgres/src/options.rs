@@ -16,7 +16,8 @@ pub enum Durability {
     /// Committed is committed: PostgreSQL's own settings.
     #[default]
     Durable,
-    /// For tests: nothing is flushed to the disk, stopping takes no time, and a crash of the machine loses everything.
+    /// For tests: nothing is flushed to the disk, stopping takes no time, and a crash of the
+    /// machine loses everything.
     ThrowAway,
 }
 
@@ -66,7 +67,8 @@ impl fmt::Debug for Tls {
 impl ClusterOptions {
     /// A durable cluster in `directory`, which is made if need be.
     ///
-    /// The directory is the launcher's: it holds the cluster in `data`, the server's log in `postgres.log`, and a lock.
+    /// The directory is the launcher's: it holds the cluster in `data`, the server's log in
+    /// `postgres.log`, and a lock.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: Some(directory.into()),
@@ -95,14 +97,15 @@ impl ClusterOptions {
         self
     }
 
-    /// The name of the superuser (`postgres` unless told otherwise). It is fixed when the cluster is made: a later start
-    /// must give the same.
+    /// The name of the superuser (`postgres` unless told otherwise). It is fixed when the cluster
+    /// is made: a later start must give the same.
     pub fn superuser(mut self, name: impl Into<String>) -> Self {
         self.superuser = name.into();
         self
     }
 
-    /// A setting of the server, as in `postgres -c name=value`. The last one of a name wins, over ours too.
+    /// A setting of the server, as in `postgres -c name=value`. The last one of a name wins, over
+    /// ours too.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
@@ -110,8 +113,8 @@ impl ClusterOptions {
 
     /// Listens on 127.0.0.1 as well, on a port that is free.
     ///
-    /// Everybody on the machine can reach it, so a password is asked for there (SCRAM). A new cluster's superuser has
-    /// none: give one to the role you need, through the socket.
+    /// Everybody on the machine can reach it, so a password is asked for there (SCRAM). A new
+    /// cluster's superuser has none: give one to the role you need, through the socket.
     pub fn tcp(mut self) -> Self {
         self.tcp = Tcp::FreePort;
         self
@@ -123,8 +126,8 @@ impl ClusterOptions {
         self
     }
 
-    /// Offers TLS to TCP connections, with a certificate (chain) and its key, both PEM. They lie in a private
-    /// directory while the server runs.
+    /// Offers TLS to TCP connections, with a certificate (chain) and its key, both PEM. They lie in
+    /// a private directory while the server runs.
     pub fn tls(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.tls = Some(Tls {
             certificate: certificate.into(),
@@ -139,8 +142,9 @@ impl ClusterOptions {
         self
     }
 
-    /// Where the cluster goes when we are root and the server's user cannot reach the directory asked for
-    /// (`/var/lib/atelier` unless told otherwise). It gets a folder of its own there, named after that directory.
+    /// Where the cluster goes when we are root and the server's user cannot reach the directory
+    /// asked for (`/var/lib/atelier` unless told otherwise). It gets a folder of its own there,
+    /// named after that directory.
     pub fn unreachable_fallback(mut self, directory: impl Into<PathBuf>) -> Self {
         self.unreachable_fallback = directory.into();
         self

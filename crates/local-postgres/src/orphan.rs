@@ -14,9 +14,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Stops whatever serves `data`, then removes the process file it may have left.
 ///
-/// Only for the holder of the directory's lock: nobody else starts servers there, so what runs is nobody's. The process
-/// file alone proves nothing, as its number may belong to another process by now; believing it would end a stranger,
-/// and leaving it would keep the new server from starting.
+/// Only for the holder of the directory's lock: nobody else starts servers there, so what runs is
+/// nobody's. The process file alone proves nothing, as its number may belong to another process by
+/// now; believing it would end a stranger, and leaving it would keep the new server from starting.
 ///
 /// # Errors
 /// [`Error::DoesNotStop`] after `patience`.

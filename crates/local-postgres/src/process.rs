@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use crate::account::Account;
 use crate::error::Error;
 
-/// Variables of our environment which the programs see. The others stay with us: they may hold secrets, or settings
-/// meant for another server.
+/// Variables of our environment which the programs see. The others stay with us: they may hold
+/// secrets, or settings meant for another server.
 const ENVIRONMENT: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZDIR"];
 
 /// The locale of server and cluster, so that nothing depends on what the machine has set.
@@ -25,8 +25,8 @@ pub(crate) const LOCALE: &str = if cfg!(target_os = "linux") {
     "C"
 };
 
-/// Prepares a program of PostgreSQL to run as `account`, out of reach of the terminal's Ctrl-C, and to get
-/// `on_parent_death` when the thread which starts it ends.
+/// Prepares a program of PostgreSQL to run as `account`, out of reach of the terminal's Ctrl-C, and
+/// to get `on_parent_death` when the thread which starts it ends.
 pub(crate) fn command(
     program: &Path,
     account: Option<&Account>,
@@ -51,7 +51,8 @@ pub(crate) fn command(
     command
 }
 
-/// Has the kernel send `signal` to the program when the thread that started it ends, for whatever reason.
+/// Has the kernel send `signal` to the program when the thread that started it ends, for whatever
+/// reason.
 #[cfg(target_os = "linux")]
 #[expect(
     unsafe_code,
@@ -71,8 +72,9 @@ fn tie_to_parent(command: &mut Command, signal: Signal) {
             Err(io::Error::from(Errno::SRCH))
         }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes two plain system calls,
-    // allocates nothing (an `io::Error` made from an error number is a number), takes no lock, and owns only `Copy` data.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes two
+    // plain system calls, allocates nothing (an `io::Error` made from an error number is a number),
+    // takes no lock, and owns only `Copy` data.
     unsafe {
         command.pre_exec(before_exec);
     }
@@ -118,8 +120,8 @@ pub(crate) fn answer(command: &mut Command, patience: Duration) -> Result<String
 
 /// The running server.
 ///
-/// The parent-death signal comes when the *thread* that started the program ends, so a thread of its own starts the
-/// server and then waits for its end.
+/// The parent-death signal comes when the *thread* that started the program ends, so a thread of
+/// its own starts the server and then waits for its end.
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     pid: Pid,
@@ -222,7 +224,8 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Waits for the end of `child`, without giving its number back before everybody here knows that it has ended.
+/// Waits for the end of `child`, without giving its number back before everybody here knows that it
+/// has ended.
 fn watch(child: &mut Child, state: &State) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let events = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;

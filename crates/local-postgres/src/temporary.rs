@@ -22,7 +22,8 @@ const PREFIX: &str = "atelier-pg-";
 /// The longest path of a socket, in bytes, which every Unix takes.
 const LONGEST_SOCKET_PATH: usize = 103;
 
-/// How long the server of a killed process may take to end before its directory is left for the next time.
+/// How long the server of a killed process may take to end before its directory is left for the
+/// next time.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A directory of this process alone, removed with everything in it when dropped.
@@ -47,7 +48,8 @@ impl PrivateDirectory {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Error::files("make", &path)(error)),
             }
-            // A sweep that came between the two steps has taken the directory away: make another one.
+            // A sweep that came between the two steps has taken the directory away: make another
+            // one.
             let Ok(lock) = DirectoryLock::acquire(&path) else {
                 continue;
             };
@@ -80,7 +82,8 @@ fn base(temporary: &Path, account: Option<&Account>) -> Result<PathBuf, Error> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
         base.is_absolute()
             && base.as_os_str().len() + name <= LONGEST_SOCKET_PATH
-            // The server takes a list of directories in which commas, quotes and spaces mean something.
+            // The server takes a list of directories in which commas, quotes and spaces mean
+            // something.
             && base.as_os_str().as_encoded_bytes().iter().all(plain)
             && account.is_none_or(|account| account.can_enter(base))
     };

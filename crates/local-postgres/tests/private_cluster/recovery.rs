@@ -59,6 +59,31 @@ fn a_killed_server_recovers_what_was_committed() {
 }
 
 #[test]
+fn a_statement_that_outlives_its_killed_server_is_ended_first() {
+    let (_guard, base) = folder();
+    let options = quick(&base);
+    let cluster = start(&options);
+    let endless = "SELECT count(*) FROM (SELECT generate_series(1, 9000000000)) AS endless";
+    let mut client = Bystander(support::psql_command(&cluster, endless).spawn().unwrap());
+    let find = "SELECT pid FROM pg_stat_activity \
+                WHERE query LIKE '%AS endless' AND state = 'active'";
+    wait_until("the statement runs", || !query(&cluster, find).is_empty());
+    let backend = query(&cluster, find).parse().unwrap();
+    kill(cluster.pid());
+    wait_until("the server is gone", || !is_alive(cluster.pid()));
+    drop(cluster);
+
+    let (cluster, steps) = start_told(&options);
+
+    assert!(
+        steps.contains(&Step::StoppingOrphan { pid: backend }),
+        "{steps:?}"
+    );
+    assert_eq!(query(&cluster, "SELECT 1"), "1");
+    client.0.wait().unwrap();
+}
+
+#[test]
 fn stopping_a_server_that_died_is_no_error() {
     let cluster = Cluster::throw_away().unwrap();
     kill(cluster.pid());

@@ -33,7 +33,8 @@ pub(crate) fn shared() -> &'static Cluster {
     SHARED.get_or_init(|| Cluster::throw_away().unwrap())
 }
 
-/// A cluster in a folder of the caller's, quick to make, which keeps what was committed when it is stopped at once.
+/// A cluster in a folder of the caller's, quick to make, which keeps what was committed when it is
+/// stopped at once.
 pub(crate) fn quick(directory: &Path) -> ClusterOptions {
     ClusterOptions::new(directory)
         .durability(Durability::ThrowAway)
@@ -52,13 +53,28 @@ pub(crate) fn start_told(options: &ClusterOptions) -> (Cluster, Vec<Step>) {
 
 /// Runs a statement at `address` and returns what `psql` wrote: the values, or the error.
 pub(crate) fn psql(cluster: &Cluster, address: &str, statement: &str) -> Result<String, String> {
+    let output = psql_at(cluster, address, statement).output().unwrap();
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Prepares a client whose output nobody reads.
+pub(crate) fn psql_command(cluster: &Cluster, statement: &str) -> Command {
+    let mut command = psql_at(cluster, &cluster.url("postgres"), statement);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn psql_at(cluster: &Cluster, address: &str, statement: &str) -> Command {
     let beside = cluster.binaries().program("psql");
-    let program = if beside.exists() {
+    let mut command = Command::new(if beside.exists() {
         beside
     } else {
         PathBuf::from("psql")
-    };
-    let output = Command::new(program)
+    });
+    command
         .args([
             "--no-psqlrc",
             "--no-password",
@@ -67,13 +83,8 @@ pub(crate) fn psql(cluster: &Cluster, address: &str, statement: &str) -> Result<
             "--quiet",
         ])
         .args(["--dbname", address, "--command", statement])
-        .env_remove("PGPASSWORD")
-        .output()
-        .unwrap();
-    if output.status.success() {
-        return Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        .env_remove("PGPASSWORD");
+    command
 }
 
 pub(crate) fn query(cluster: &Cluster, statement: &str) -> String {
