@@ -3,11 +3,13 @@
 //! ComfyUI shares its folders between everybody (`reference/comfyui/PROTOCOL.md` sections 2 and 9), so isolation has
 //! to be decided here, before the graph is submitted.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::findings::{Findings, input_pointer};
 use super::link::LinkShape;
-use super::lora_table::LoraInputTable;
+use super::lora_table::{LoraInputTable, last_part};
 use super::outputs::is_output_path;
 use super::path_rules::{names_other_user, path_fault};
 use super::{LoraValue, PromptGraph};
@@ -53,6 +55,9 @@ const LOADED_INPUTS: [&str; 10] = [
     "video",
     "webcam",
 ];
+
+/// Starts of the names of classes whose [`LOADED_INPUTS`] are names; elsewhere they may be pictures over a link.
+const LOADERS_OF_USER_FILES: [&str; 2] = ["Load", "VHS_Load"];
 
 /// Inputs that hold words, not names, whatever their value ends with.
 const TEXT_INPUTS: [&str; 16] = [
@@ -111,7 +116,7 @@ impl PromptGraph {
     /// to [`PromptGraph::lora_inputs`] and the resolution of what it finds.
     pub fn file_name_violations(&self, owner: UserId) -> Vec<Violation> {
         let mut findings = Findings::default();
-        let resolved_elsewhere: Vec<String> = self
+        let resolved_elsewhere: HashSet<String> = self
             .lora_inputs(&LoraInputTable::core())
             .into_iter()
             .filter(|input| matches!(input.value, LoraValue::Name(_)))
@@ -133,16 +138,16 @@ impl PromptGraph {
 }
 
 fn fault(class_type: &str, input: &str, value: &Value, owner: UserId) -> Option<&'static str> {
-    let loads = is_loaded_file(class_type, input);
+    let loads = is_loaded_file(class_type, last_part(input));
     if LinkShape::of(value).is_some() {
         // Models come from folders without users' files, so a link is harmless there; an image may be anybody's.
-        return (loads && class_type.starts_with("Load"))
+        return (loads && LOADERS_OF_USER_FILES.iter().any(|start| class_type.starts_with(start)))
             .then_some("must be a literal: a file name that comes over a link cannot be checked before the run");
     }
     if loads && value.is_object() {
         return Some("must be a string that names a file");
     }
-    let lower = input.to_ascii_lowercase();
+    let lower = last_part(input).to_ascii_lowercase();
     let mut detail = None;
     each_string(value, &mut |text| {
         detail = detail.or_else(|| text_fault(class_type, &lower, text, owner));

@@ -6,7 +6,8 @@ use super::file_names::has_model_extension;
 use super::findings::{Findings, input_pointer};
 use super::link::{LinkShape, WRAPPER};
 use super::lora_table::{
-    LoraInputTable, POWER_LORA_LOADER, ignores_tags, is_lora_name, none_values, takes_tags,
+    LoraInputTable, POWER_LORA_LOADER, ignores_tags, is_lora_name, last_part, none_values,
+    takes_tags,
 };
 use super::{NodeId, PromptGraph};
 use crate::validation::Violation;
@@ -160,7 +161,7 @@ fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable
     if table.contains(class_type, input) {
         return named(class_type, value).and_then(found);
     }
-    let lower = input.to_ascii_lowercase();
+    let lower = last_part(input).to_ascii_lowercase();
     if class_type == POWER_LORA_LOADER && lower.starts_with("lora_") {
         return power_row(value);
     }
@@ -188,6 +189,8 @@ fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable
         };
     }
     match value {
+        // Over a link, an input of this name takes a LoRA that the graph itself trained.
+        Value::String(_) if lower == "lora" => named(class_type, value).and_then(found),
         Value::Object(members) if lower.starts_with("lora") && names_a_file(members) => {
             found(LoraValue::Malformed)
         }

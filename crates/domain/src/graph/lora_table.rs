@@ -126,19 +126,24 @@ pub(super) fn ignores_tags(class_type: &str) -> bool {
 }
 
 /// Whether an input's name says "a LoRA's file name": `lora_name`, `lora_name_2`, `lora_2_name`, `lora_02`, in any
-/// case; the reference's rule `^lora(_?\d+)?_?name(_?\d+)?$|^lora_\d+$`, and `lora` itself.
+/// case; the reference's rule `^lora(_?\d+)?_?name(_?\d+)?$|^lora_\d+$`.
 pub(super) fn is_lora_name(input: &str) -> bool {
     let lower = input.to_ascii_lowercase();
     let Some(rest) = lower.strip_prefix("lora") else {
         return false;
     };
-    if rest.is_empty() || rest.strip_prefix('_').is_some_and(is_number) {
+    if rest.strip_prefix('_').is_some_and(is_number) {
         return true;
     }
     let Some((before, after)) = rest.split_once("name") else {
         return false;
     };
     is_optional_number(before.strip_suffix('_').unwrap_or(before)) && is_optional_number(after)
+}
+
+/// The name that a class gave an input: newer classes nest inputs, as in `mode.lora_name`.
+pub(super) fn last_part(input: &str) -> &str {
+    input.rsplit('.').next().unwrap_or(input)
 }
 
 fn is_optional_number(text: &str) -> bool {
@@ -156,7 +161,6 @@ mod tests {
     #[test]
     fn names_of_known_packs_are_lora_names() {
         for name in [
-            "lora",
             "lora_name",
             "LORA_NAME",
             "loraname",
@@ -175,6 +179,7 @@ mod tests {
     #[test]
     fn strengths_and_stacks_are_not() {
         for name in [
+            "lora",
             "lora_wt_1",
             "lora_1_strength",
             "lora_stack",

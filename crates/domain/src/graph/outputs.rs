@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::PromptGraph;
 use super::findings::{Findings, input_pointer};
+use super::lora_table::last_part;
 use super::path_rules::{names_other_user, path_fault};
 use crate::ids::{RunId, UserId};
 use crate::validation::Violation;
@@ -57,6 +58,7 @@ const MAX_PREFIX_BYTES: usize = 1_000;
 
 /// Whether this input names a place in the output folder.
 pub(super) fn is_output_path(class_type: &str, input: &str) -> bool {
+    let input = last_part(input);
     input == FILENAME_PREFIX || OTHER_PREFIXES.contains(&(class_type, input))
 }
 

@@ -15,6 +15,12 @@ use crate::validation::Violation;
 /// Characters that the name of a declared parameter may have.
 const MAX_PARAMETER_CHARS: usize = 100;
 
+/// Parameters that one run may set: looking a name up walks over all nodes.
+const MAX_BOUND: usize = 500;
+
+/// Bytes that a key of `input_params` may have.
+const MAX_KEY_BYTES: usize = 1_000;
+
 /// Addresses listed at most for an ambiguous name.
 const MAX_LISTED: usize = 10;
 
@@ -95,8 +101,16 @@ impl PromptGraph {
     /// # Errors
     /// Everything that is wrong, with pointers `/input_params/{key}`.
     pub fn bind(&self, input_params: &Map<String, Value>) -> Result<Self, Vec<Violation>> {
-        let declared = self.declared_parameters()?;
         let mut findings = Findings::default();
+        if input_params.len() > MAX_BOUND {
+            let detail = format!(
+                "has {} members; {MAX_BOUND} are allowed at most",
+                input_params.len()
+            );
+            findings.add(|| "/input_params".to_owned(), detail);
+            return Err(findings.into_violations());
+        }
+        let declared = self.declared_parameters()?;
         let mut taken: BTreeMap<Address, &str> = BTreeMap::new();
         let mut bound = self.clone();
         for (key, value) in input_params {
@@ -134,6 +148,9 @@ impl PromptGraph {
     ) -> Result<Address, String> {
         if let Some(address) = declared.get(key) {
             return Ok(address.clone());
+        }
+        if key.len() > MAX_KEY_BYTES {
+            return Err(format!("is a name of more than {MAX_KEY_BYTES} bytes"));
         }
         match self.resolve_address(key) {
             Some(found) => found,

@@ -112,6 +112,7 @@ fn a_loaded_files_name_must_be_a_literal_string() {
         "image",
         &json!({"__value__": "x.png [output]"})
     ));
+    assert!(is_refused("VHS_LoadVideo", "video", &json!(["2", 0])));
     assert!(!is_refused("SaveImage", "images", &json!(["2", 0])));
     assert!(!is_refused(
         "CheckpointLoaderSimple",

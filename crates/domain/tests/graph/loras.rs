@@ -213,6 +213,25 @@ fn lora_managers_lists_are_caught_unless_they_are_empty() {
 }
 
 #[test]
+fn a_lora_that_the_graph_trains_may_come_over_a_link() {
+    assert_eq!(
+        found_in("SaveLoRA", json!({"lora": ["2", 0], "prefix": "x"})),
+        []
+    );
+    assert_eq!(found_in("Any", json!({"lora": "x"}))[0].value, name("x"));
+}
+
+#[test]
+fn nested_inputs_of_newer_classes_are_found() {
+    let found = found_in("Any", json!({"mode.lora_name": "x.safetensors"}));
+
+    assert_eq!(
+        values(&found),
+        [("/1/inputs/mode.lora_name", &name("x.safetensors"))]
+    );
+}
+
+#[test]
 fn inputs_that_a_backend_showed_are_found() {
     let table: LoraInputTable = [("MyLoader", "weights")].into_iter().collect();
     let document = json!({"1": {"class_type": "MyLoader", "inputs": {"weights": "x.safetensors"}},

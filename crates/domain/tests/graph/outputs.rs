@@ -65,6 +65,18 @@ fn saving_nodes_without_a_prefix_get_one() {
 }
 
 #[test]
+fn nested_prefixes_move_too() {
+    let document = json!({"1": {"class_type": "Any", "inputs": {"mode.filename_prefix": "x"}}});
+
+    let isolated = graph(&document).isolate_outputs(OWNER, RUN).unwrap();
+
+    assert_eq!(
+        input(&isolated, "1", "mode.filename_prefix"),
+        format!("user-{OWNER}/{RUN}/x")
+    );
+}
+
+#[test]
 fn trained_loras_do_not_land_among_everybodys() {
     let document = json!({"1": {"class_type": "SaveLoRA", "inputs": {"prefix": "loras/mine"}}});
 

@@ -196,6 +196,18 @@ fn values_keep_the_bounds_of_a_graph() {
 }
 
 #[test]
+fn a_flood_of_parameters_is_refused_unread() {
+    let many: serde_json::Map<String, Value> =
+        (0..501).map(|n| (n.to_string(), json!(1))).collect();
+
+    assert_eq!(
+        pointers(&bind(&sd15(), Value::Object(many)).unwrap_err()),
+        ["/input_params"]
+    );
+    assert!(only_detail(&sd15(), json!({".".repeat(1_000_000): 1})).contains("1000 bytes"));
+}
+
+#[test]
 fn no_parameters_change_nothing() {
     assert_eq!(bind(&sd15(), json!({})), Ok(sd15()));
 }
