@@ -21,7 +21,7 @@ use crate::wheel;
 const OLDEST_MAJOR: u32 = 14;
 
 /// How long `postgres --version` may take.
-const VERSION_PATIENCE: Duration = Duration::from_secs(10);
+const VERSION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Folders of the systems we know: the parent, the beginning of the name before the version, and
 /// what is below.
