@@ -1,0 +1,196 @@
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use crate::digest::Sha256Digest;
+use crate::ids::{LoraId, UserId};
+use crate::lora::{LoraFilename, LoraPath};
+use crate::page::Cursor;
+use crate::ports::BlobKey;
+use crate::text::{Description, Name, Tags};
+
+/// Where a LoRA stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoraStatus {
+    /// Its bytes are on their way from the owner.
+    Uploading,
+    /// Its bytes are on their way from somewhere else.
+    Importing,
+    /// Its bytes are there and checked; runs may use it.
+    Ready,
+    /// Its bytes could not be had; [`Lora::error`] says why.
+    Failed,
+}
+
+impl LoraStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Uploading, Self::Importing, Self::Ready, Self::Failed];
+
+    /// The word that the API and the database use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Importing => "importing",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// Where a LoRA's bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoraSource {
+    /// Its owner sent them.
+    Upload,
+    /// Google Drive has them.
+    GoogleDrive {
+        /// Drive's id of the file.
+        file_id: String,
+    },
+}
+
+/// A LoRA of somebody's, as its owner sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lora {
+    /// Its id.
+    pub id: LoraId,
+    /// Whose it is; nobody else sees or uses it.
+    pub user_id: UserId,
+    /// What it is called.
+    pub name: Name,
+    /// The name that workflows use; unique per user.
+    pub filename: LoraFilename,
+    /// What it is for.
+    pub description: Option<Description>,
+    /// Words to find it by.
+    pub tags: Tags,
+    /// Where it stands.
+    pub status: LoraStatus,
+    /// Where its bytes come from.
+    pub source: LoraSource,
+    /// How many bytes are there so far.
+    pub bytes_done: u64,
+    /// How many there will be, where that is known.
+    pub bytes_total: Option<u64>,
+    /// What is known of its bytes; only once it is ready.
+    pub content: Option<LoraContent>,
+    /// Why its bytes could not be had.
+    pub error: Option<LoraFailure>,
+    /// Where its bytes are, or will be.
+    pub blob_key: BlobKey,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Lora {
+    /// Where the LoRA stands in a list.
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            created_at: self.created_at,
+            id: self.id.as_uuid(),
+        }
+    }
+}
+
+/// What is known of a LoRA's bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraContent {
+    /// How many there are.
+    pub file_size: u64,
+    /// Their digest.
+    pub sha256: Sha256Digest,
+    /// Where they go below every backend's LoRA folder. Never given to other
+    /// bytes: ComfyUI does not notice new bytes under an old name
+    /// (`reference/comfyui/PROTOCOL.md` section 9).
+    pub comfyui_path: LoraPath,
+    /// What the file says of itself.
+    pub facts: LoraFacts,
+}
+
+/// What a LoRA file says of itself, all of it unproven.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoraFacts {
+    /// The model that it was trained on, in the trainer's words.
+    pub base_model: Option<String>,
+    /// Words that call it up in a prompt, the strongest first.
+    pub trigger_words: Vec<String>,
+    /// The rest, such as title and rank, for people to look at.
+    pub metadata: Map<String, Value>,
+}
+
+/// Why a LoRA's bytes could not be had, in words for its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoraFailure {
+    /// What sort of failure, a word of the API.
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// What is needed to reserve a place for a new [`Lora`]; its owner is the
+/// actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLora {
+    /// Its id, from the `IdGen` port.
+    pub id: LoraId,
+    /// What it is called.
+    pub name: Name,
+    /// The name that workflows use.
+    pub filename: LoraFilename,
+    /// What it is for.
+    pub description: Option<Description>,
+    /// Words to find it by.
+    pub tags: Tags,
+    /// Where its bytes come from.
+    pub source: LoraSource,
+    /// How many bytes there will be, where that is known.
+    pub bytes_total: Option<u64>,
+    /// When it is made, from the `Clock` port.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What makes a reserved LoRA ready: its bytes, counted and checked, and its
+/// final description, which may come after them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedLora {
+    /// What it is called.
+    pub name: Name,
+    /// What it is for.
+    pub description: Option<Description>,
+    /// Words to find it by.
+    pub tags: Tags,
+    /// How many bytes there are.
+    pub file_size: u64,
+    /// Their digest.
+    pub sha256: Sha256Digest,
+    /// What the file says of itself.
+    pub facts: LoraFacts,
+}
+
+/// Which LoRAs a list holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoraFilter {
+    /// Only those that stand here.
+    pub status: Option<LoraStatus>,
+    /// Only those with this tag, exactly.
+    pub tag: Option<String>,
+    /// Only those whose name, filename or description contains this text,
+    /// whatever the case.
+    pub text: Option<String>,
+}
+
+impl LoraFilter {
+    /// Describes the list, for [`Cursor::encode`].
+    pub fn list_name(&self) -> String {
+        format!(
+            "loras?status={}&tag={:?}&q={:?}",
+            self.status.map_or("", LoraStatus::as_str),
+            self.tag,
+            self.text
+        )
+    }
+}

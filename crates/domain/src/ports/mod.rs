@@ -1,0 +1,38 @@
+//! What the domain needs from the world, as traits.
+//!
+//! An adapter implements one of them; a use case takes them as
+//! `Arc<dyn ...>`. One method is one atomic unit: what must happen together is
+//! one method, and there is no transaction to hold open between two.
+//!
+//! With feature `mock`, each port has a mock made by `mockall`, named
+//! `Mock...`.
+
+mod blob_store;
+mod clock;
+mod comfy_client;
+mod drive_source;
+mod error;
+mod lora_folder;
+mod lora_repo;
+mod run_queue;
+mod run_repo;
+mod run_signals;
+mod token_verifier;
+mod workflow_repo;
+
+pub use blob_store::*;
+pub use clock::*;
+pub use comfy_client::*;
+pub use drive_source::*;
+pub use error::*;
+pub use lora_folder::*;
+pub use lora_repo::*;
+pub use run_queue::*;
+pub use run_repo::*;
+pub use run_signals::*;
+pub use token_verifier::*;
+pub use workflow_repo::*;
+
+/// A stream of bytes that may break off; the chunks have any size.
+pub type ByteStream<E> =
+    std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<bytes::Bytes, E>> + Send>>;
