@@ -1,0 +1,247 @@
+//! Reading files: `/view` and `/view_metadata` (`reference/comfyui/PROTOCOL.md` section 2).
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::reply;
+use super::request::Parameters;
+use crate::instance::Instance;
+use crate::models::check_safetensors;
+use crate::output::normalize;
+use crate::picture::{decode_png, encode_jpeg, encode_png};
+
+/// `GET /view`.
+pub(super) fn show(instance: &Instance, parameters: &Parameters, headers: &HeaderMap) -> Response {
+    let (path, name) = match locate(&instance.options.base_dir, parameters) {
+        Ok(located) => located,
+        Err(status) => return reply::empty(status),
+    };
+    let (Ok(content), Ok(metadata)) = (std::fs::read(&path), std::fs::metadata(&path)) else {
+        return reply::empty(StatusCode::NOT_FOUND);
+    };
+    if parameters.get("preview").is_some() || matches!(parameters.get("channel"), Some("rgb" | "a"))
+    {
+        return converted(&content, &name, parameters);
+    }
+    let mut answer = HeaderMap::new();
+    let mut add = |header: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            answer.insert(header, value);
+        }
+    };
+    if instance.options.version.is_current() {
+        add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    }
+    let tag = entity_tag(&metadata);
+    add(header::CONTENT_DISPOSITION, &disposition(&name));
+    add(header::CONTENT_TYPE, content_type(&name));
+    add(header::ETAG, &tag);
+    add(
+        header::LAST_MODIFIED,
+        &http_date(metadata.modified().unwrap_or(UNIX_EPOCH)),
+    );
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::IF_NONE_MATCH)
+        .is_some_and(|tags| tags == "*" || tags.split(',').any(|known| known.trim() == tag))
+    {
+        return reply::bytes(StatusCode::NOT_MODIFIED, answer, Vec::new());
+    }
+    add(header::ACCEPT_RANGES, "bytes");
+    match text(header::RANGE).and_then(|range| read_range(range, content.len())) {
+        None => reply::bytes(StatusCode::OK, answer, content),
+        Some(Some((first, last))) => {
+            let value = format!("bytes {first}-{last}/{}", content.len());
+            answer.extend(
+                HeaderValue::from_str(&value)
+                    .ok()
+                    .map(|value| (header::CONTENT_RANGE, value)),
+            );
+            reply::bytes(
+                StatusCode::PARTIAL_CONTENT,
+                answer,
+                content.get(first..=last).unwrap_or_default().to_vec(),
+            )
+        }
+        Some(None) => {
+            let value = format!("bytes */{}", content.len());
+            answer.extend(
+                HeaderValue::from_str(&value)
+                    .ok()
+                    .map(|value| (header::CONTENT_RANGE, value)),
+            );
+            reply::bytes(StatusCode::RANGE_NOT_SATISFIABLE, answer, Vec::new())
+        }
+    }
+}
+
+/// The file that is asked for, and its name; or the status of the refusal.
+fn locate(base_dir: &Path, parameters: &Parameters) -> Result<(PathBuf, String), StatusCode> {
+    let filename = parameters.get("filename").ok_or(StatusCode::NOT_FOUND)?;
+    let annotated = ["input", "output", "temp"].into_iter().find_map(|folder| {
+        filename
+            .strip_suffix(folder_annotation(folder))
+            .map(|filename| (filename, folder))
+    });
+    let (filename, folder) =
+        annotated.unwrap_or((filename, parameters.get("type").unwrap_or("output")));
+    if filename.is_empty() || filename.starts_with('/') || filename.contains("..") {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    if !["input", "output", "temp"].contains(&folder) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let subfolder = normalize(parameters.get("subfolder").unwrap_or_default());
+    if subfolder.starts_with('/') || subfolder == ".." || subfolder.starts_with("../") {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let name = filename.rsplit('/').next().unwrap_or(filename);
+    let path = base_dir.join(folder).join(subfolder).join(name);
+    if path.is_file() {
+        Ok((path, name.to_owned()))
+    } else {
+        Err(StatusCode::NOT_FOUND)
+    }
+}
+
+fn folder_annotation(folder: &str) -> &'static str {
+    match folder {
+        "input" => " [input]",
+        "output" => " [output]",
+        _ => " [temp]",
+    }
+}
+
+/// A re-encoded picture: `preview=jpeg` becomes JPEG, every other preview and the channels become PNG.
+fn converted(content: &[u8], name: &str, parameters: &Parameters) -> Response {
+    let Ok(decoded) = decode_png(content) else {
+        return reply::crash();
+    };
+    let (width, height) = (decoded.width, decoded.height);
+    let pixels = match parameters.get("channel") {
+        Some("a") => decoded
+            .alpha
+            .iter()
+            .flat_map(|opacity| [*opacity; 3])
+            .collect(),
+        _ => decoded.rgb,
+    };
+    let wants_jpeg = parameters
+        .get("preview")
+        .is_some_and(|preview| preview.starts_with("jpeg"));
+    let (kind, file) = if wants_jpeg {
+        ("image/jpeg", encode_jpeg(&pixels, width, height))
+    } else {
+        ("image/png", encode_png(&pixels, width, height, &[]).ok())
+    };
+    let Some(file) = file else {
+        return reply::crash();
+    };
+    let mut headers = HeaderMap::new();
+    headers.extend(
+        HeaderValue::from_str(&disposition(name))
+            .ok()
+            .map(|value| (header::CONTENT_DISPOSITION, value)),
+    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply::bytes(StatusCode::OK, headers, file)
+}
+
+/// `GET /view_metadata/{folder}?filename=`: the `__metadata__` of a safetensors file.
+pub(super) fn metadata(instance: &Instance, folder: &str, parameters: &Parameters) -> Response {
+    let listed = instance.models.list(folder).unwrap_or_default();
+    let header = parameters
+        .get("filename")
+        .filter(|name| name.ends_with(".safetensors") && listed.iter().any(|listed| listed == name))
+        .and_then(|name| instance.models.path(folder, name))
+        .and_then(|path| std::fs::read(path).ok())
+        .and_then(|content| check_safetensors(&content).ok());
+    match header
+        .as_ref()
+        .and_then(|header| header.get("__metadata__"))
+    {
+        Some(metadata @ Value::Object(_)) => reply::json(metadata),
+        _ => reply::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Modification time in nanoseconds and size, both hexadecimal.
+fn entity_tag(metadata: &Metadata) -> String {
+    let modified = metadata
+        .modified()
+        .unwrap_or(UNIX_EPOCH)
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("\"{:x}-{:x}\"", modified.as_nanos(), metadata.len())
+}
+
+fn http_date(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time)
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
+}
+
+fn disposition(name: &str) -> String {
+    format!("filename=\"{}\"", name.replace('"', "%22"))
+}
+
+/// The type by extension. What a browser could execute is never served as such.
+fn content_type(name: &str) -> &'static str {
+    match name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase())
+        .as_deref()
+    {
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("webp") => "image/webp",
+        Some("gif") => "image/gif",
+        Some("txt") => "text/plain",
+        Some("json") => "application/json",
+        Some("mp4") => "video/mp4",
+        Some("webm") => "video/webm",
+        _ => "application/octet-stream",
+    }
+}
+
+/// First and last byte of a range; `None` without a range that can be read, `Some(None)` if it lies outside.
+fn read_range(range: &str, length: usize) -> Option<Option<(usize, usize)>> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let end = length.checked_sub(1);
+    if first.is_empty() {
+        let wanted: usize = last.parse().ok()?;
+        return Some(
+            end.filter(|_| wanted > 0)
+                .map(|end| (length.saturating_sub(wanted), end)),
+        );
+    }
+    let first: usize = first.parse().ok()?;
+    let last: usize = if last.is_empty() {
+        usize::MAX
+    } else {
+        last.parse().ok()?
+    };
+    Some(
+        end.filter(|end| first <= *end && first <= last)
+            .map(|end| (first, last.min(end))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_range;
+
+    #[test]
+    fn ranges_are_cut_to_the_file() {
+        assert_eq!(read_range("bytes=0-9", 81), Some(Some((0, 9))));
+        assert_eq!(read_range("bytes=70-", 81), Some(Some((70, 80))));
+        assert_eq!(read_range("bytes=-5", 81), Some(Some((76, 80))));
+        assert_eq!(read_range("bytes=81-", 81), Some(None));
+        assert_eq!(read_range("lines=1-2", 81), None);
+    }
+}
