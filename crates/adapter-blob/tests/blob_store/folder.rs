@@ -1,0 +1,112 @@
+//! What is true of the folder alone.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use atelier_blob::{BlobOptions, BlobOptionsError};
+use atelier_domain::ports::{BlobError, BlobStore};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use crate::support::{folder, get, key, pattern, put};
+
+#[tokio::test]
+async fn the_folder_is_made_for_us_alone() {
+    let harness = folder();
+
+    let root = harness.folder.as_ref().unwrap().path().join("blobs");
+
+    assert_eq!(
+        fs::metadata(root).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+}
+
+#[tokio::test]
+async fn a_folder_that_everybody_may_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let url = format!("file://{}", folder.path().display());
+
+    let refused = atelier_blob::open(
+        BlobOptions {
+            url,
+            ..BlobOptions::default()
+        },
+        Handle::current(),
+    );
+
+    assert!(matches!(
+        refused,
+        Err(BlobOptionsError::FolderOpenToAll { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_reported_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let url = format!("file://{}/file/below", folder.path().display());
+
+    let refused = atelier_blob::open(
+        BlobOptions {
+            url,
+            ..BlobOptions::default()
+        },
+        Handle::current(),
+    );
+
+    assert!(refused.unwrap_err().to_string().contains("file/below"));
+}
+
+#[tokio::test]
+async fn an_object_survives_reopening() {
+    let harness = folder();
+    let (key, bytes) = (key("user-1/a#1"), pattern(5_000));
+    put(&harness.blobs, &key, &bytes).await;
+    let url = format!(
+        "file://{}/blobs",
+        harness.folder.as_ref().unwrap().path().display()
+    );
+
+    let reopened = crate::support::open(BlobOptions {
+        url,
+        ..BlobOptions::default()
+    });
+
+    assert!(get(&reopened, &key, None).await == bytes);
+}
+
+#[tokio::test]
+async fn a_name_longer_than_file_systems_take_is_stored() {
+    let harness = folder();
+    let key = key(&format!("user-1/{}.png", "ö".repeat(125)));
+
+    put(&harness.blobs, &key, &Bytes::from_static(b"x")).await;
+
+    assert_eq!(get(&harness.blobs, &key, None).await, b"x");
+}
+
+#[tokio::test]
+async fn a_folder_has_no_signed_addresses() {
+    let harness = folder();
+
+    let signed = harness
+        .blobs
+        .signed_url(&key("x"), Duration::from_mins(1))
+        .await;
+
+    assert_eq!(signed.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_folder_that_went_away_fails_the_check() {
+    let harness = folder();
+    fs::remove_dir(harness.folder.as_ref().unwrap().path().join("blobs")).unwrap();
+
+    assert!(matches!(
+        harness.blobs.check().await,
+        Err(BlobError::Refused(_))
+    ));
+}

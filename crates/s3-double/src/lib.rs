@@ -1,0 +1,20 @@
+//! A real S3 server inside the test process: signatures, multipart uploads and
+//! ranges over a real socket, the objects in a temporary folder. For tests
+//! only; it knows no other crate of ours.
+//!
+//! ```
+//! let double = atelier_s3_double::S3Double::start().expect("a free port");
+//! assert!(double.endpoint().starts_with("http://127.0.0.1:"));
+//! ```
+//!
+//! It is `s3s-fs` with two of its holes closed
+//! (`reference/components.md` section B.3): a bucket that does not exist is
+//! refused, and a conditional PUT is atomic. What is left: a key's segment of
+//! 200 bytes and more fails with 500, and `f` and `f/g` cannot both be objects.
+
+mod counting;
+mod gate;
+mod server;
+
+pub use gate::Gate;
+pub use server::S3Double;
