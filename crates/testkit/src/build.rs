@@ -1,0 +1,246 @@
+//! Makes valid entities; change what a test is about with `..`:
+//!
+//! ```
+//! use atelier_domain::workflow::NewWorkflow;
+//! use atelier_testkit::build::a_workflow;
+//!
+//! let public = NewWorkflow {
+//!     is_public: true,
+//!     ..a_workflow()
+//! };
+//! assert!(public.is_public);
+//! ```
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use atelier_domain::actor::Actor;
+use atelier_domain::digest::Sha256Digest;
+use atelier_domain::graph::GraphJson;
+use atelier_domain::ids::{ClaimToken, LoraId, RunId, UserId, WorkflowId};
+use atelier_domain::lora::{LoraFacts, LoraFilename, LoraSource, NewLora, ReceivedLora};
+use atelier_domain::output::{OutputKind, RunOutput};
+use atelier_domain::ports::{BlobKey, ClaimRequest};
+use atelier_domain::run::NewRun;
+use atelier_domain::text::{Name, Tags};
+use atelier_domain::workflow::NewWorkflow;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::random_id;
+
+/// The first of January 2026, 00:00 UTC: where built entities begin.
+pub const EPOCH: DateTime<Utc> =
+    DateTime::from_timestamp(1_767_225_600, 0).expect("a time that exists");
+
+/// A time after every one that was given before.
+pub fn next_time() -> DateTime<Utc> {
+    static COUNT: AtomicI64 = AtomicI64::new(1);
+    EPOCH + TimeDelta::microseconds(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Somebody who was never seen before.
+pub fn an_actor() -> Actor {
+    Actor::new(UserId::new(random_id()))
+}
+
+/// A small text-to-image graph in ComfyUI's API format: seven nodes, with
+/// literal inputs `seed`, `steps` and `text` to bind.
+pub fn a_graph() -> GraphJson {
+    let graph = json!({
+        "3": {"class_type": "KSampler", "inputs": {
+            "seed": 1, "steps": 4, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+            "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}},
+        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sim-sd15.safetensors"}},
+        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a house by a lake", "clip": ["4", 1]}},
+        "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurred", "clip": ["4", 1]}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "house", "images": ["8", 0]}}
+    });
+    GraphJson::from_trusted(graph.to_string())
+}
+
+/// The same graph with a `LoraLoader`, node `10`, that names `lora_name`.
+pub fn a_graph_with_lora(lora_name: &str) -> GraphJson {
+    let mut graph: Map<_, _> =
+        serde_json::from_str(a_graph().as_str()).expect("the graph above is an object");
+    graph.insert(
+        "10".to_owned(),
+        json!({"class_type": "LoraLoader", "inputs": {
+            "lora_name": lora_name, "strength_model": 1.0, "strength_clip": 1.0,
+            "model": ["4", 0], "clip": ["4", 1]}}),
+    );
+    let model = graph
+        .get_mut("3")
+        .and_then(|sampler| sampler.pointer_mut("/inputs/model"));
+    *model.expect("the sampler above has a model") = json!(["10", 0]);
+    GraphJson::from_trusted(serde_json::Value::from(graph).to_string())
+}
+
+/// A private workflow of [`a_graph`], named and without tags.
+pub fn a_workflow() -> NewWorkflow {
+    NewWorkflow {
+        id: WorkflowId::new(random_id()),
+        name: name("House by a lake"),
+        description: None,
+        workflow_json: a_graph(),
+        is_public: false,
+        tags: Tags::default(),
+        created_at: next_time(),
+    }
+}
+
+/// A run of a workflow, without LoRAs.
+pub fn a_new_run(workflow: WorkflowId) -> NewRun {
+    let mut input_params = Map::new();
+    input_params.insert("seed".to_owned(), json!(7));
+    NewRun {
+        id: RunId::new(random_id()),
+        workflow_id: workflow,
+        input_params,
+        graph: a_graph(),
+        nodes_total: 7,
+        lora_ids: Vec::new(),
+        created_at: next_time(),
+    }
+}
+
+/// A LoRA whose bytes are about to be uploaded.
+pub fn a_new_lora(filename: &str) -> NewLora {
+    NewLora {
+        id: LoraId::new(random_id()),
+        name: name("A style"),
+        filename: LoraFilename::parse(filename).expect("the test names a good file name"),
+        description: None,
+        tags: Tags::default(),
+        source: LoraSource::Upload,
+        bytes_total: None,
+        created_at: next_time(),
+    }
+}
+
+/// What is recorded of a LoRA whose bytes are `bytes`.
+pub fn received(bytes: &[u8]) -> ReceivedLora {
+    ReceivedLora {
+        name: name("A style"),
+        description: None,
+        tags: Tags::default(),
+        file_size: bytes.len() as u64,
+        sha256: sha256_of(bytes),
+        facts: LoraFacts::default(),
+    }
+}
+
+/// A stored picture of a run.
+pub fn an_output(run: RunId, index: u32) -> RunOutput {
+    let filename = format!("house_{index:05}_.png");
+    let key = format!("user-{}/runs/{run}/{filename}", random_id());
+    RunOutput {
+        index,
+        node_id: "9".to_owned(),
+        kind: OutputKind::Image,
+        content_type: "image/png".to_owned(),
+        size_bytes: 1_234,
+        sha256: sha256_of(filename.as_bytes()),
+        dimensions: Some([64, 64]),
+        blob_key: BlobKey::parse(key).expect("a good key"),
+        filename,
+    }
+}
+
+/// A wish for a run, for backend `backend`, under a claim that holds for a
+/// minute.
+pub fn a_claim(backend: &str) -> ClaimRequest {
+    ClaimRequest {
+        token: ClaimToken::new(random_id()),
+        worker: "worker of a test".to_owned(),
+        backend: backend.to_owned(),
+        lease: Duration::from_mins(1),
+    }
+}
+
+/// A name.
+pub fn name(text: &str) -> Name {
+    Name::parse(text).expect("the test gives a good name")
+}
+
+/// Some tags.
+pub fn tags(words: &[&str]) -> Tags {
+    Tags::parse(words).expect("the test gives good tags")
+}
+
+/// The SHA-256 digest of some bytes.
+pub fn sha256_of(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest::new(Sha256::digest(bytes).into())
+}
+
+/// A LoRA file as kohya's trainer writes it for SD 1.5: rank 4, one attention
+/// projection, metadata with a base model and the trigger word
+/// `trigger_word`; the weights are all `fill`, so that files of another `fill`
+/// are other bytes.
+pub fn safetensors_bytes(fill: u8) -> Bytes {
+    const MODULE: &str = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+    const MATRIX_BYTES: usize = 4 * 320 * 2;
+    const DATA_BYTES: usize = 2 + 2 * MATRIX_BYTES;
+    let header = json!({
+        "__metadata__": {
+            "ss_base_model_version": "sd_v1-4",
+            "ss_sd_model_name": "v1-5-pruned-emaonly.safetensors",
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": "4",
+            "ss_network_alpha": "4",
+            "ss_output_name": "a_style",
+            "ss_tag_frequency": "{\"10_style\": {\"trigger_word\": 10, \"house\": 3}}"
+        },
+        format!("{MODULE}.alpha"):
+            {"dtype": "F16", "shape": [], "data_offsets": [0, 2]},
+        format!("{MODULE}.lora_down.weight"):
+            {"dtype": "F16", "shape": [4, 320], "data_offsets": [2, 2 + MATRIX_BYTES]},
+        format!("{MODULE}.lora_up.weight"):
+            {"dtype": "F16", "shape": [320, 4], "data_offsets": [2 + MATRIX_BYTES, DATA_BYTES]}
+    });
+    let mut header = header.to_string();
+    // Trainers align the data to eight bytes with blanks.
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    let mut bytes = Vec::with_capacity(8 + header.len() + DATA_BYTES);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + DATA_BYTES, fill);
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graphs_are_graphs() {
+        assert_eq!(
+            a_graph().parse().map(|graph| graph.to_json()),
+            Ok(a_graph())
+        );
+        assert!(a_graph_with_lora("a.safetensors").parse().is_ok());
+    }
+
+    #[test]
+    fn the_header_of_the_lora_file_says_where_every_byte_is() {
+        let bytes = safetensors_bytes(1);
+        let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&rest[..length]).unwrap();
+
+        let ends = header
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+
+        assert_eq!(ends.max(), Some((rest.len() - length) as u64));
+        assert_ne!(bytes, safetensors_bytes(2));
+    }
+}

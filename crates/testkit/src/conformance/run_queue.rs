@@ -1,0 +1,201 @@
+//! What every [`RunQueue`] must do.
+
+mod claims;
+mod endings;
+mod leases;
+mod releases;
+mod reports;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::actor::Actor;
+use atelier_domain::ids::RunId;
+use atelier_domain::ports::{
+    ClaimRequest, ClaimedRun, QueueError, RunQueue, RunRepo, RunReport, WorkflowRepo, WriteOutcome,
+};
+use atelier_domain::run::{NewRun, Run, RunEvent, RunEventKind, RunStatus};
+
+pub use claims::*;
+pub use endings::*;
+pub use leases::*;
+pub use releases::*;
+pub use reports::*;
+
+use super::KeepAlive;
+use crate::build::{a_claim, a_new_run, a_workflow, an_actor, next_time};
+
+/// A store under test. It must be this harness's alone: a claim takes whatever
+/// waits.
+pub struct Harness {
+    /// The queue under test.
+    pub queue: Arc<dyn RunQueue>,
+    /// The same runs, for their owners.
+    pub runs: Arc<dyn RunRepo>,
+    /// Workflows in the same store.
+    pub workflows: Arc<dyn WorkflowRepo>,
+    /// What must live as long as the harness.
+    pub keep_alive: KeepAlive,
+}
+
+super::opaque_debug!(Harness);
+
+/// The backend that claims name unless a case is about backends.
+const BACKEND: &str = "backend-1";
+
+/// Runs out soon. That it may run out before a case is done with it does no
+/// harm: a claim is lost only when the case has it recovered.
+const SHORT: Duration = Duration::from_millis(50);
+
+impl Harness {
+    async fn new_run(&self, owner: &Actor) -> NewRun {
+        let workflow = self.workflows.create(owner, a_workflow()).await.unwrap();
+        a_new_run(workflow.id)
+    }
+
+    async fn enqueued(&self, owner: &Actor) -> RunId {
+        let new = self.new_run(owner).await;
+        self.runs.enqueue(owner, new).await.unwrap().id
+    }
+
+    async fn claimed(&self) -> ClaimedRun {
+        self.claimed_by(a_claim(BACKEND)).await
+    }
+
+    async fn claimed_by(&self, request: ClaimRequest) -> ClaimedRun {
+        let claimed = self.queue.claim(request).await.unwrap();
+        claimed.expect("a run waits")
+    }
+
+    /// A run of a new tenant, under a claim.
+    async fn running(&self) -> (Actor, ClaimedRun) {
+        let owner = an_actor();
+        let id = self.enqueued(&owner).await;
+        let claimed = self.claimed().await;
+        assert_eq!(claimed.run_id, id, "something else waits in this store");
+        (owner, claimed)
+    }
+
+    async fn run(&self, owner: &Actor, id: RunId) -> Run {
+        let run = self.runs.get(owner, id).await.unwrap();
+        run.expect("the owner sees the run")
+    }
+
+    async fn events(&self, owner: &Actor, id: RunId) -> Vec<RunEvent> {
+        let events = self.runs.events(owner, id, 0, 1_000).await.unwrap();
+        let events = events.expect("the owner sees the run");
+        for (place, event) in (1_i64..).zip(&events) {
+            assert_eq!(event.sequence, place, "the sequence has a gap: {events:?}");
+        }
+        events
+    }
+
+    async fn events_of(&self, owner: &Actor, id: RunId, kind: RunEventKind) -> Vec<RunEvent> {
+        let mut events = self.events(owner, id).await;
+        events.retain(|event| event.kind == kind);
+        events
+    }
+
+    /// The run's statuses so far, as its events tell them.
+    async fn history(&self, owner: &Actor, id: RunId) -> Vec<String> {
+        let events = self.events_of(owner, id, RunEventKind::Status).await;
+        let status = |event: &RunEvent| {
+            let word = event.data.get("status").and_then(|word| word.as_str());
+            word.expect("a status event names the status").to_owned()
+        };
+        events.iter().map(status).collect()
+    }
+
+    async fn report(&self, claimed: &ClaimedRun, report: RunReport) {
+        self.queue
+            .report(claimed.run_id, claimed.token, report)
+            .await
+            .unwrap();
+    }
+
+    async fn request_cancel(&self, owner: &Actor, id: RunId) -> Run {
+        let outcome = self.runs.request_cancel(owner, id, next_time()).await;
+        match outcome.unwrap() {
+            WriteOutcome::Done(run) => run,
+            other => panic!("the owner's request was not taken: {other:?}"),
+        }
+    }
+
+    /// Waits until the lease of a claim ran out and the run was recovered.
+    async fn recovered(&self, id: RunId) {
+        crate::wait_until("the recovery of a run", crate::PATIENCE, async || {
+            self.queue.recover_expired(100).await.unwrap().contains(&id)
+        })
+        .await;
+    }
+}
+
+fn a_short_claim() -> ClaimRequest {
+    ClaimRequest {
+        lease: SHORT,
+        ..a_claim(BACKEND)
+    }
+}
+
+fn prompt_id_report(prompt_id: &str) -> RunReport {
+    RunReport {
+        comfyui_prompt_id: Some(prompt_id.to_owned()),
+        ..RunReport::default()
+    }
+}
+
+fn is_lost<T>(outcome: &Result<T, QueueError>) -> bool {
+    matches!(outcome, Err(QueueError::ClaimLost))
+}
+
+fn assert_over(run: &Run, status: RunStatus) {
+    assert_eq!(run.status, status);
+    assert_eq!(run.phase, None);
+    assert!(run.completed_at.is_some());
+    assert_eq!(run.queue_position, None);
+}
+
+/// Tests a `RunQueue`; see [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! run_queue_conformance {
+    ($harness:expr) => {
+        $crate::__cases! { run_queue in run_queue_conformance, $harness;
+            a_claim_of_nothing_is_none,
+            a_claim_hands_over_what_was_enqueued,
+            a_claimed_run_is_running,
+            what_is_over_or_running_is_not_claimed,
+            a_users_runs_are_claimed_oldest_first,
+            claims_go_round_between_users,
+            the_user_served_longest_ago_comes_first,
+            a_released_run_waits_with_its_old_place,
+            no_run_is_claimed_twice_at_once,
+            runs_enqueued_while_others_claim_are_all_claimed,
+            completing_stores_the_outputs_in_order,
+            completing_without_outputs_is_completing,
+            failing_keeps_the_reason_and_what_outputs_there_are,
+            cancelling_keeps_what_outputs_there_are,
+            an_ended_run_is_out_of_reach,
+            a_running_run_is_not_cancelled_at_once,
+            asking_twice_for_the_end_changes_nothing,
+            a_heartbeat_says_whether_to_cancel,
+            reports_keep_what_they_do_not_name,
+            every_report_that_changes_something_is_an_event,
+            numbers_of_a_report_are_read_back,
+            a_foreign_token_changes_nothing,
+            a_lost_claim_changes_nothing,
+            an_unexpired_claim_is_not_recovered,
+            an_expired_claim_is_recovered_once,
+            recovery_takes_at_most_its_limit,
+            a_heartbeat_keeps_the_claim,
+            a_run_to_be_cancelled_that_no_backend_knows_ends_at_recovery,
+            a_run_to_be_cancelled_that_a_backend_knows_waits_for_a_worker,
+            recovering_the_last_attempt_fails_the_run,
+            a_hand_over_counts_no_attempt_and_remembers_the_backend,
+            a_lost_worker_counts_an_attempt_and_remembers_the_backend,
+            a_lost_backend_counts_an_attempt_and_is_forgotten,
+            the_last_attempt_fails_the_run,
+            hand_overs_never_exhaust_a_run,
+            a_new_attempt_begins_its_progress_anew,
+        }
+    };
+}

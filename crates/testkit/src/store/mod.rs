@@ -1,0 +1,150 @@
+//! Every repository, the run queue and the signals, over one shared state.
+
+mod loras;
+mod paging;
+mod queue;
+mod run_row;
+mod runs;
+mod signals;
+mod workflows;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use atelier_domain::digest::Sha256Digest;
+use atelier_domain::ids::{LoraId, RunId, UserId, WorkflowId};
+use atelier_domain::lora::LoraPath;
+use atelier_domain::ports::{Clock, RepoError};
+use atelier_domain::workflow::Workflow;
+use chrono::{DateTime, Utc};
+
+pub use loras::FakeLoraRepo;
+pub use queue::FakeRunQueue;
+pub use runs::FakeRunRepo;
+pub use signals::FakeRunSignals;
+pub use workflows::FakeWorkflowRepo;
+
+use loras::LoraRow;
+use run_row::RunRow;
+use signals::Watcher;
+
+use crate::{Outage, WallClock};
+
+/// How long after its last sign of life a reservation of the [`FakeStore`]
+/// gives way.
+pub const ABANDONED_AFTER: Duration = Duration::from_hours(1);
+
+/// A database in memory. Clones share it.
+///
+/// It keeps the ports' contracts, tenancy, fencing, leases and events
+/// included, and passes the same conformance suites as the real one.
+#[derive(Clone)]
+pub struct FakeStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    outage: Outage,
+}
+
+#[derive(Default)]
+struct State {
+    workflows: HashMap<WorkflowId, Workflow>,
+    runs: HashMap<RunId, RunRow>,
+    loras: HashMap<LoraId, LoraRow>,
+    /// Which bytes a path was given to; never taken back.
+    paths: HashMap<LoraPath, Sha256Digest>,
+    /// When each user was served last, as a count of claims.
+    served: HashMap<UserId, u64>,
+    claims: u64,
+    watchers: Vec<Watcher>,
+}
+
+impl FakeStore {
+    /// An empty store whose leases go by the machine's clock.
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(WallClock))
+    }
+
+    /// An empty store whose leases go by `clock`.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                clock,
+                outage: Outage::default(),
+            }),
+        }
+    }
+
+    /// Its workflows.
+    pub fn workflows(&self) -> FakeWorkflowRepo {
+        FakeWorkflowRepo(self.clone())
+    }
+
+    /// Its runs, for their owners.
+    pub fn runs(&self) -> FakeRunRepo {
+        FakeRunRepo(self.clone())
+    }
+
+    /// Its runs, for workers.
+    pub fn queue(&self) -> FakeRunQueue {
+        FakeRunQueue(self.clone())
+    }
+
+    /// Its LoRAs.
+    pub fn loras(&self) -> FakeLoraRepo {
+        FakeLoraRepo(self.clone())
+    }
+
+    /// What wakes whoever waits for its runs.
+    pub fn signals(&self) -> FakeRunSignals {
+        FakeRunSignals(self.clone())
+    }
+
+    /// Makes the store unreachable: every repository and the queue then say
+    /// `Unavailable`.
+    pub fn outage(&self) -> &Outage {
+        &self.shared.outage
+    }
+
+    /// Makes a reserved LoRA's last sign of life older than
+    /// [`ABANDONED_AFTER`].
+    pub fn abandon_reservation(&self, id: LoraId) {
+        let long_ago = self.now() - ABANDONED_AFTER * 2;
+        if let Some(row) = self.lock().loras.get_mut(&id) {
+            row.last_sign_of_life = long_ago;
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, RepoError> {
+        match self.shared.outage.source() {
+            Some(source) => Err(RepoError::Unavailable(source)),
+            None => Ok(self.lock()),
+        }
+    }
+}
+
+impl Default for FakeStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FakeStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FakeStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! The fakes pass the suites that every adapter passes.
+
+use std::sync::Arc;
+
+use atelier_testkit::conformance::{
+    blob_store, lora_folder, lora_repo, run_queue, run_repo, run_signals, workflow_repo,
+};
+use atelier_testkit::{FakeStore, InMemoryBlobs, InMemoryLoraFolder};
+
+fn workflows() -> workflow_repo::Harness {
+    let store = FakeStore::new();
+    workflow_repo::Harness {
+        workflows: Arc::new(store.workflows()),
+        runs: Arc::new(store.runs()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn runs() -> run_repo::Harness {
+    let store = FakeStore::new();
+    run_repo::Harness {
+        runs: Arc::new(store.runs()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn queue() -> run_queue::Harness {
+    let store = FakeStore::new();
+    run_queue::Harness {
+        queue: Arc::new(store.queue()),
+        runs: Arc::new(store.runs()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn loras() -> lora_repo::Harness {
+    let store = FakeStore::new();
+    lora_repo::Harness {
+        loras: Arc::new(store.loras()),
+        runs: Arc::new(store.runs()),
+        workflows: Arc::new(store.workflows()),
+        abandon_reservation: Arc::new(move |id| {
+            let store = store.clone();
+            Box::pin(async move { store.abandon_reservation(id) })
+        }),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn blobs() -> blob_store::Harness {
+    blob_store::Harness {
+        blobs: Arc::new(InMemoryBlobs::new()),
+        signs_urls: false,
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn folder() -> lora_folder::Harness {
+    let folder = InMemoryLoraFolder::new();
+    lora_folder::Harness {
+        folder: Arc::new(folder.clone()),
+        backdoor: Arc::new(folder),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn signals() -> run_signals::Harness {
+    let store = FakeStore::new();
+    run_signals::Harness {
+        signals: Arc::new(store.signals()),
+        runs: Arc::new(store.runs()),
+        queue: Arc::new(store.queue()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+atelier_testkit::workflow_repo_conformance!(async { workflows() });
+atelier_testkit::run_repo_conformance!(async { runs() });
+atelier_testkit::run_queue_conformance!(async { queue() });
+atelier_testkit::lora_repo_conformance!(async { loras() });
+atelier_testkit::blob_store_conformance!(async { blobs() });
+atelier_testkit::lora_folder_conformance!(async { folder() });
+atelier_testkit::run_signals_conformance!(async { signals() });
