@@ -1,0 +1,113 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::lora::Lora;
+use thiserror::Error;
+use tokio::time::sleep;
+
+use super::backoff::spread;
+use super::station::Shared;
+
+/// Rows that are taken care of in one go.
+const BATCH: u16 = 100;
+
+/// Goes that are made in a row, so that one janitor does not run for ever.
+const MAX_BATCHES: u32 = 20;
+
+/// Why a LoRA was not cleaned away.
+#[derive(Debug, Error)]
+enum CleaningError {
+    #[error("its object could not be deleted")]
+    Blob(#[from] atelier_domain::ports::BlobError),
+    #[error("its copy could not be removed from a backend's folder")]
+    Folder(#[from] atelier_domain::ports::LoraFolderError),
+    #[error("its row could not be forgotten")]
+    Repo(#[from] atelier_domain::ports::RepoError),
+}
+
+/// Cleans up behind workers that died and users that deleted.
+///
+/// Any number of janitors may be about: everything they do may be done twice.
+/// Copies are removed from the folders of this worker's backends; a backend that
+/// only another worker serves keeps its copy unless that one's janitor comes
+/// first.
+pub(super) struct Janitor {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Janitor {
+    /// For ever.
+    pub(super) async fn recover_runs(&self) {
+        loop {
+            self.pause(self.shared.settings.recovery).await;
+            for _ in 0..MAX_BATCHES {
+                match self.shared.queue.recover_expired(BATCH).await {
+                    Ok(runs) => {
+                        for run in &runs {
+                            tracing::warn!(run.id = %run, "a run lost its worker and waits for another one");
+                        }
+                        if runs.len() < usize::from(BATCH) {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "runs of dead workers were not looked for"
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// For ever.
+    pub(super) async fn clean_loras(&self) {
+        loop {
+            self.pause(self.shared.settings.cleaning).await;
+            for _ in 0..MAX_BATCHES {
+                let due = match self.shared.loras.due_for_cleaning(BATCH).await {
+                    Ok(due) => due,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "LoRAs to clean away were not looked for"
+                        );
+                        break;
+                    }
+                };
+                let mut cleaned = 0;
+                for lora in &due {
+                    match self.clean(lora).await {
+                        Ok(()) => cleaned += 1,
+                        Err(error) => {
+                            tracing::warn!(lora.id = %lora.id, error = &error as &dyn std::error::Error, "a LoRA was not cleaned away; trying again later");
+                        }
+                    }
+                }
+                // What failed comes first again, so going on would meet it at once.
+                if due.len() < usize::from(BATCH) || cleaned == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The row goes last: whatever breaks before leaves something to try again.
+    async fn clean(&self, lora: &Lora) -> Result<(), CleaningError> {
+        self.shared.blobs.delete(&lora.blob_key).await?;
+        if let Some(content) = &lora.content {
+            for station in &self.shared.stations {
+                station.folder.remove(&content.comfyui_path).await?;
+            }
+        }
+        self.shared.loras.forget(lora.id).await?;
+        tracing::info!(lora.id = %lora.id, "cleaned a LoRA away");
+        Ok(())
+    }
+
+    async fn pause(&self, interval: Duration) {
+        sleep(spread(self.shared.ids.as_ref(), interval)).await;
+    }
+}

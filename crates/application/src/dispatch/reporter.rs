@@ -1,0 +1,168 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use atelier_domain::ports::{QueueError, RunReport};
+use atelier_domain::run::{RunPhase, RunProgress};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::ending::Gone;
+use super::ledger::RunLedger;
+
+/// Tells how a run goes on, in the background and not too often: the first
+/// report at once, later ones folded together.
+///
+/// A run that is over sooner than the next report is due costs one report and
+/// its ending.
+pub(super) struct Reporter {
+    ledger: RunLedger,
+    interval: Duration,
+    state: Mutex<State>,
+    wake: Notify,
+    /// Held while a report is being written.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: RunReport,
+    phase: Option<RunPhase>,
+    progress: Option<RunProgress>,
+    closed: bool,
+}
+
+impl Reporter {
+    pub(super) fn new(ledger: RunLedger, interval: Duration) -> Self {
+        Self {
+            ledger,
+            interval,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            writing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Tells the phase, unless the run is further already.
+    pub(super) fn phase(&self, phase: RunPhase) {
+        self.change(|state| {
+            if state.phase.is_none_or(|known| known < phase) {
+                state.phase = Some(phase);
+                state.pending.phase = Some(phase);
+            }
+        });
+    }
+
+    /// Tells the progress; its value never falls.
+    pub(super) fn progress(&self, mut progress: RunProgress) {
+        self.change(|state| {
+            if let Some(known) = &state.progress {
+                progress.value = progress.value.max(known.value);
+                progress.nodes_done = progress.nodes_done.max(known.nodes_done);
+            }
+            if state.progress.as_ref() != Some(&progress) {
+                state.progress = Some(progress.clone());
+                state.pending.progress = Some(progress);
+            }
+        });
+    }
+
+    /// Tells what the backend will call the run.
+    pub(super) fn prompt_id(&self, prompt_id: String) {
+        self.change(|state| state.pending.comfyui_prompt_id = Some(prompt_id));
+    }
+
+    /// Tells what the backend calls the run, after all that was told before, and
+    /// does not come back before it is written.
+    pub(super) async fn store_prompt_id(&self, prompt_id: String) -> Result<(), Gone> {
+        let _writing = self.writing.lock().await;
+        let report = {
+            let mut state = self.lock();
+            state.pending.comfyui_prompt_id = Some(prompt_id);
+            std::mem::take(&mut state.pending)
+        };
+        self.ledger.report(report).await
+    }
+
+    /// Writes, until the claim is gone.
+    pub(super) async fn run(&self) -> Gone {
+        loop {
+            self.wake.notified().await;
+            if let Some(gone) = self.write().await {
+                return gone;
+            }
+            sleep(self.interval).await;
+        }
+    }
+
+    /// Writes nothing more but what a finished run is still asked for; waits for
+    /// a report that is on its way.
+    pub(super) async fn close(&self) {
+        let prompt_id = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.pending.comfyui_prompt_id.take()
+        };
+        let _writing = self.writing.lock().await;
+        if prompt_id.is_some() {
+            let report = RunReport {
+                comfyui_prompt_id: prompt_id,
+                ..RunReport::default()
+            };
+            if let Err(error) = self.ledger.try_report(report).await {
+                // The ending that follows meets the same trouble, and says so.
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the name of a prompt was not recorded"
+                );
+            }
+        }
+    }
+
+    async fn write(&self) -> Option<Gone> {
+        let _writing = self.writing.lock().await;
+        let report = {
+            let mut state = self.lock();
+            if state.closed {
+                return None;
+            }
+            std::mem::take(&mut state.pending)
+        };
+        if report == RunReport::default() {
+            return None;
+        }
+        match self.ledger.try_report(report.clone()).await {
+            Ok(()) => None,
+            Err(QueueError::ClaimLost) => Some(Gone::ClaimLost),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a report about a run is tried again"
+                );
+                self.change(|state| state.take_back(report));
+                None
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.wake.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What is newer stays.
+    fn take_back(&mut self, report: RunReport) {
+        self.pending.phase = self.pending.phase.or(report.phase);
+        if self.pending.comfyui_prompt_id.is_none() {
+            self.pending.comfyui_prompt_id = report.comfyui_prompt_id;
+        }
+        if self.pending.progress.is_none() {
+            self.pending.progress = report.progress;
+        }
+    }
+}

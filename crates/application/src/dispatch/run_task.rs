@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_domain::ports::{ClaimedRun, ReleaseReason};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::attempt::Attempt;
+use super::ending::{Ending, Gone, Stop};
+use super::heartbeat::Heartbeat;
+use super::ledger::RunLedger;
+use super::reporter::Reporter;
+use super::stage::{Stage, StagePoint};
+use super::station::{Shared, Station};
+
+/// How long a stopping worker tries to say that it leaves a run.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// A claimed run, on its way.
+pub(super) struct RunTask {
+    pub(super) shared: Arc<Shared>,
+    pub(super) station: Arc<Station>,
+    pub(super) claimed: ClaimedRun,
+    /// A moment at which the claim was not yet given.
+    pub(super) claimed_at: Instant,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl RunTask {
+    /// Works on the run until it is over, given back, or somebody else's.
+    ///
+    /// Everything happens in one task: when the claim is gone, whatever is under
+    /// way is dropped and nothing more is written.
+    pub(super) async fn work(self) {
+        let settings = &self.shared.settings;
+        let (run, token) = (self.claimed.run_id, self.claimed.token);
+        let ledger = RunLedger::new(Arc::clone(&self.shared.queue), run, token);
+        let reporter = Reporter::new(ledger.clone(), settings.progress);
+        let stage = Stage::new();
+        let cancel = watch::Sender::new(false);
+        let heartbeat = Heartbeat {
+            queue: &self.shared.queue,
+            signals: &self.shared.signals,
+            settings,
+            run,
+            token,
+            claimed_at: self.claimed_at,
+            cancel: &cancel,
+        };
+        let attempt = Attempt {
+            shared: &self.shared,
+            station: &self.station,
+            claimed: &self.claimed,
+            ledger: &ledger,
+            reporter: &reporter,
+            cancel: cancel.subscribe(),
+            stage: &stage,
+        };
+        let outcome = tokio::select! {
+            biased;
+            gone = heartbeat.keep() => Err(gone),
+            gone = reporter.run() => Err(gone),
+            outcome = through(&attempt, &stage) => outcome,
+            () = stage.hand_over(self.stop.clone(), settings.grace) => {
+                let released = ledger.end(Ending::Released(ReleaseReason::HandOver));
+                // After that the lease ends by itself.
+                timeout(LAST_WORD, released).await.unwrap_or(Err(Gone::LeaseOver))
+            }
+        };
+        if let Err(gone) = outcome {
+            tracing::warn!(
+                error = &gone as &dyn std::error::Error,
+                "stopped working on a run"
+            );
+        }
+    }
+}
+
+async fn through(attempt: &Attempt<'_>, stage: &Stage) -> Result<(), Gone> {
+    let ending = match Box::pin(attempt.perform()).await {
+        Ok(ending) | Err(Stop::Ended(ending)) => ending,
+        Err(Stop::Gone(gone)) => return Err(gone),
+    };
+    stage.reach(StagePoint::Ending);
+    attempt.reporter.close().await;
+    tell(&ending);
+    attempt.ledger.end(ending).await
+}
+
+fn tell(ending: &Ending) {
+    match ending {
+        Ending::Completed(outputs) => {
+            tracing::info!(run.outputs = outputs.len(), "a run is completed");
+        }
+        Ending::Failed(failure, _) => {
+            tracing::info!(run.error = failure.code.as_str(), "a run failed");
+        }
+        Ending::Cancelled(_) => tracing::info!("a run is cancelled"),
+        // Told when it is written.
+        Ending::Released(_) => {}
+    }
+}

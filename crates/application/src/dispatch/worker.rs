@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use super::claims::Claims;
+use super::janitor::Janitor;
+use super::settings::WorkerParts;
+use super::station::{Shared, Station};
+use crate::opaque::opaque_debug;
+
+/// Executes runs on its backends.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+opaque_debug!(Worker);
+
+impl Worker {
+    /// Puts a worker together; nothing happens before [`Worker::run`].
+    pub fn new(parts: WorkerParts) -> Self {
+        let stations = parts
+            .backends
+            .into_iter()
+            .map(|backend| {
+                Arc::new(Station::new(
+                    backend,
+                    Arc::clone(&parts.loras),
+                    Arc::clone(&parts.blobs),
+                    Arc::clone(&parts.ids),
+                ))
+            })
+            .collect();
+        Self {
+            shared: Arc::new(Shared {
+                queue: parts.queue,
+                loras: parts.loras,
+                blobs: parts.blobs,
+                signals: parts.signals,
+                catalogue: parts.catalogue,
+                ids: parts.ids,
+                settings: parts.settings,
+                stations,
+            }),
+        }
+    }
+
+    /// Works until `stop` holds `true`, or its sender is gone.
+    ///
+    /// Then no further run is claimed; runs that are storing their outputs get
+    /// [`WorkerSettings::grace`](super::WorkerSettings::grace) to end, the
+    /// others are handed over to whoever claims them next, who finds them on
+    /// their backend.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves runs to the end of their leases, as a crash
+    /// does.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let mut background = JoinSet::new();
+        for station in &self.shared.stations {
+            let link = Arc::clone(&station.link);
+            background.spawn(async move { link.run().await }.in_current_span());
+        }
+        let recovering = self.janitor();
+        background.spawn(async move { recovering.recover_runs().await }.in_current_span());
+        let cleaning = self.janitor();
+        background.spawn(async move { cleaning.clean_loras().await }.in_current_span());
+        let catalogue = Arc::clone(&self.shared.catalogue);
+        let interval = self.shared.settings.catalogue;
+        let stopped = stop.clone();
+        background
+            .spawn(async move { catalogue.keep_fresh(interval, stopped).await }.in_current_span());
+
+        let mut serving = JoinSet::new();
+        for station in &self.shared.stations {
+            let claims = Claims::new(Arc::clone(&self.shared), Arc::clone(station), stop.clone());
+            serving.spawn(claims.serve().in_current_span());
+        }
+        while let Some(done) = serving.join_next().await {
+            if let Err(error) = done {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a backend is no longer served"
+                );
+            }
+        }
+        // The sockets outlive the runs that they tell about.
+        background.shutdown().await;
+    }
+
+    fn janitor(&self) -> Janitor {
+        Janitor {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
