@@ -217,6 +217,7 @@ pub fn safetensors_bytes(fill: u8) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use atelier_domain::safetensors::{HeaderReader, lora_facts};
 
     #[test]
     fn the_graphs_are_graphs() {
@@ -228,19 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn the_header_of_the_lora_file_says_where_every_byte_is() {
+    fn the_lora_file_is_one_by_the_rules_of_the_domain() {
         let bytes = safetensors_bytes(1);
-        let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
-        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
-        let header: serde_json::Value = serde_json::from_slice(&rest[..length]).unwrap();
+        let mut reader = HeaderReader::new();
+        reader.feed(&bytes).unwrap();
 
-        let ends = header
-            .as_object()
-            .unwrap()
-            .values()
-            .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+        let header = reader.finish(bytes.len() as u64).unwrap();
 
-        assert_eq!(ends.max(), Some((rest.len() - length) as u64));
+        let facts = lora_facts(&header);
+        assert!(facts.base_model.is_some(), "{facts:?}");
+        assert_eq!(
+            facts.trigger_words.first().map(String::as_str),
+            Some("trigger_word")
+        );
         assert_ne!(bytes, safetensors_bytes(2));
     }
 }
