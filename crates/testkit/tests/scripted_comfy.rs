@@ -3,8 +3,8 @@
 use atelier_domain::ids::RunId;
 use atelier_domain::output::{BackendOutput, BackendOutputContent};
 use atelier_domain::ports::{
-    CancelOutcome, ComfyClient as _, ComfyError, ComfyEvent, PromptOutcome, PromptResult,
-    PromptState, PromptSubmission,
+    CancelOutcome, ComfyClient as _, ComfyError, ComfyEvent, PromptOutcome, PromptRejection,
+    PromptResult, PromptState, PromptSubmission,
 };
 use atelier_testkit::build::a_graph;
 use atelier_testkit::{PromptScript, ScriptedComfy, SubmitAnswer, Then, random_id};
@@ -119,8 +119,7 @@ async fn prompts_queue_up_and_a_cancelled_one_leaves() {
         panic!("three were taken");
     };
     let queue = comfy.queue().await.unwrap();
-    assert_eq!(queue.running, [running.clone()]);
-    assert_eq!(queue.pending, [first.clone(), second.clone()]);
+    assert_eq!((&queue.running[..], &queue.pending[..]), ids.split_at(1));
     let state = comfy.prompt_state(second).await.unwrap();
     assert_eq!(state, PromptState::Pending { ahead: 2 });
 
@@ -197,7 +196,7 @@ async fn what_goes_wrong_is_told_as_the_port_says() {
         SubmitAnswer::Unreachable,
         SubmitAnswer::Unauthorized(401),
         SubmitAnswer::ServerError(500),
-        SubmitAnswer::Rejected(Default::default()),
+        SubmitAnswer::Rejected(PromptRejection::default()),
     ] {
         comfy.script(PromptScript::refused(answer.clone()));
 

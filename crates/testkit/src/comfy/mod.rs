@@ -18,7 +18,7 @@ use crate::{Outage, PATIENCE, wait_until};
 /// Clones share it.
 ///
 /// Each submission takes the next [`PromptScript`]; without one it ends well
-/// with one picture, which [`ComfyClient::fetch_output`] hands out.
+/// with one picture, which [`fetch_output`](atelier_domain::ports::ComfyClient::fetch_output) hands out.
 #[derive(Clone)]
 pub struct ScriptedComfy {
     state: Arc<Mutex<ComfyState>>,
@@ -47,7 +47,7 @@ impl ScriptedComfy {
         self.lock().catalogue = catalogue;
     }
 
-    /// Puts a file where [`ComfyClient::fetch_output`] finds it, and says how
+    /// Puts a file where [`fetch_output`](atelier_domain::ports::ComfyClient::fetch_output) finds it, and says how
     /// the history names it, as an image of node `node_id`.
     pub fn put_image(
         &self,
@@ -68,7 +68,7 @@ impl ScriptedComfy {
         }
     }
 
-    /// Puts a file where [`ComfyClient::fetch_output`] finds it.
+    /// Puts a file where [`fetch_output`](atelier_domain::ports::ComfyClient::fetch_output) finds it.
     pub fn put_file(
         &self,
         file: &BackendFile,
