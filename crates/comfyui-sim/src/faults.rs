@@ -10,6 +10,10 @@ use crate::options::Front;
 /// The JSON form, with the same names, is the body of the control route `POST /sim/faults`; missing members mean "does not go wrong".
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each one is a switch of its own"
+)]
 pub struct Faults {
     /// Sockets are accepted, but no frame is ever sent on them.
     pub deaf_sockets: bool,

@@ -145,7 +145,15 @@ impl Instance {
     /// The options of a choice, at this moment.
     pub(crate) fn choices(&self, source: Choices) -> Vec<String> {
         match source {
-            Choices::Fixed(options) => options.iter().map(|option| (*option).to_owned()).collect(),
+            Choices::Fixed(options) => owned(options.iter()),
+            Choices::Growing(options, only_current) => {
+                let current = self.options.version.is_current();
+                owned(
+                    options
+                        .iter()
+                        .filter(|option| current || !only_current.contains(*option)),
+                )
+            }
             Choices::Folder(folder) => self.models.list(folder).unwrap_or_default(),
             Choices::FolderOrNone(folder) => {
                 let mut options = self.models.list(folder).unwrap_or_default();
@@ -216,6 +224,10 @@ impl Instance {
 
 fn status(remaining: usize) -> Value {
     json!({"status": {"exec_info": {"queue_remaining": remaining}}})
+}
+
+fn owned<'text>(options: impl Iterator<Item = &'text &'text str>) -> Vec<String> {
+    options.map(|option| (*option).to_owned()).collect()
 }
 
 /// The picture files directly in a folder, sorted.

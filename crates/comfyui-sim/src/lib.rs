@@ -20,7 +20,7 @@
 //!
 //! * [`Simulator`] owns the listening socket, and survives a simulated restart;
 //! * `Instance` is one server process: queue, history, sockets, caches; a restart throws it away and makes the next one;
-//! * `server` answers HTTP, `events` feeds the WebSockets, `validation` decides what may be queued, `executor` runs it, `nodes` are the
+//! * `server` answers HTTP, `events` feeds the `WebSockets`, `validation` decides what may be queued, `executor` runs it, `nodes` are the
 //!   node classes, `models` lists the model folders;
 //! * [`Faults`] are the things that go wrong in the field, each behind a switch.
 

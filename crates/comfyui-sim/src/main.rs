@@ -143,10 +143,10 @@ impl FaultSetting {
             FaultName::CutSockets => faults.cut_sockets_every_ms = Some(self.number),
             FaultName::Slow => faults.delay_answers_ms = self.number,
             FaultName::Fail => {
-                faults.fail_percent = u8::try_from(self.number.min(100)).unwrap_or(100)
+                faults.fail_percent = u8::try_from(self.number.min(100)).unwrap_or(100);
             }
             FaultName::LostAnswer => {
-                faults.lose_prompt_answers = u32::try_from(self.number).unwrap_or(u32::MAX)
+                faults.lose_prompt_answers = u32::try_from(self.number).unwrap_or(u32::MAX);
             }
             FaultName::ErrorAt => faults.error_at = Some(self.text.clone()),
             FaultName::RedirectFront => faults.front = Some(Front::Redirect),

@@ -84,7 +84,7 @@ fn dumps_text(text: &str) -> String {
         } else {
             let mut units = [0_u16; 2];
             for unit in character.encode_utf16(&mut units) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
+                escaped.extend(format!("\\u{unit:04x}").chars());
             }
         }
     }

@@ -199,17 +199,27 @@ impl PromptQueue {
         access(&mut self.lock().history)
     }
 
-    /// Everything at one moment: running, pending in execution order, and the history.
-    pub(crate) fn everything(&self) -> (Vec<QueueItem>, Vec<QueueItem>, Vec<(String, Arc<Entry>)>) {
+    /// Everything at one moment.
+    pub(crate) fn everything(&self) -> Everything {
         let state = self.lock();
         let mut pending = state.heap.clone();
         pending.sort_by(QueueItem::compare);
-        (
-            state.running.iter().cloned().collect(),
+        Everything {
+            running: state.running.clone(),
             pending,
-            state.history.all(),
-        )
+            finished: state.history.all(),
+        }
     }
+}
+
+/// Queue and history at one moment.
+#[derive(Debug)]
+pub(crate) struct Everything {
+    pub(crate) running: Option<QueueItem>,
+    /// In the order in which they will run.
+    pub(crate) pending: Vec<QueueItem>,
+    /// With their ids, the oldest first.
+    pub(crate) finished: Vec<(String, Arc<Entry>)>,
 }
 
 fn delete_pending(heap: &mut Vec<QueueItem>, prompt_id: &str) -> bool {

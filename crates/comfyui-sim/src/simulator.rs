@@ -88,7 +88,7 @@ pub(crate) struct Restarter(Weak<Core>);
 impl Restarter {
     /// Restarts after a moment in which the answer to the request can be sent.
     pub(crate) fn restart_soon(&self) {
-        let core = self.0.clone();
+        let core = Weak::clone(&self.0);
         tokio::spawn(async move {
             tokio::time::sleep(RESTART_PAUSE).await;
             if let Some(core) = core.upgrade()

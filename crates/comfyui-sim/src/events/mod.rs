@@ -1,4 +1,4 @@
-//! From the executor to the WebSockets (`reference/comfyui/PROTOCOL.md` section 6).
+//! From the executor to the open sockets (`reference/comfyui/PROTOCOL.md` section 6).
 
 mod publisher;
 mod session;

@@ -3,6 +3,7 @@
 mod cache;
 mod plan;
 mod run;
+mod telling;
 
 use std::io;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
     let (header, tensors) = rest
         .split_at_checked(length)
         .ok_or("invalid header length")?;
-    let header = std::str::from_utf8(header).map_err(|_| "invalid UTF-8 in header")?;
+    let header = std::str::from_utf8(header).map_err(|_no_text| "invalid UTF-8 in header")?;
     if !header.starts_with('{') {
         return Err("invalid start character in header, must start with '{'");
     }

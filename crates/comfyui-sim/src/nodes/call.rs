@@ -241,12 +241,11 @@ impl Call<'_> {
 
 fn no_attribute(argument: &Argument, attribute: &str) -> Failure {
     let class = match argument {
-        Argument::Literal(value) => python::type_name(value),
+        Argument::Literal(value) | Argument::Linked(Slot::Json(value)) => python::type_name(value),
         Argument::Linked(Slot::Opaque(class, _)) => class.rsplit('.').next().unwrap_or(class),
         Argument::Linked(Slot::Latent(_)) => "dict",
         Argument::Linked(Slot::Pictures(_)) => "Tensor",
         Argument::Linked(Slot::Text(_)) => "str",
-        Argument::Linked(Slot::Json(value)) => python::type_name(value),
     };
     Failure::raised(
         "AttributeError",

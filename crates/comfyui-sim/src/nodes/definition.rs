@@ -19,6 +19,8 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Choices {
     Fixed(&'static [&'static str]),
+    /// Some options, and those of them that 0.3.64 does not have.
+    Growing(&'static [&'static str], &'static [&'static str]),
     /// The files of a model folder, at this moment.
     Folder(&'static str),
     /// The same, and `[None]`.
@@ -60,6 +62,10 @@ impl Input {
 }
 
 /// A declared node class.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each one is declared by the class on its own"
+)]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Definition {
     pub(crate) class_type: &'static str,

@@ -56,6 +56,9 @@ const SAMPLERS: &[&str] = &[
     "uni_pc_bh2",
 ];
 
+/// The samplers that 0.3.64 does not have yet.
+const ONLY_CURRENT_SAMPLERS: &[&str] = &["exp_heun_2_x0", "exp_heun_2_x0_sde"];
+
 const SCHEDULERS: &[&str] = &[
     "simple",
     "sgm_uniform",
@@ -113,7 +116,7 @@ fn sampler() -> Definition {
     Definition {
         class_type: "KSampler",
         display_name: ("KSampler", "KSampler"),
-        category: ("sampling", "sampling"),
+        category: ("model/sampling", "sampling"),
         module: "nodes",
         outputs: vec![("LATENT", "LATENT")],
         output_tooltips: true,
@@ -131,7 +134,7 @@ fn sampler() -> Definition {
         Kind::Typed("FLOAT"),
         json!({"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01, "tooltip": ""}),
     )
-    .required_with("sampler_name", Kind::Choice(Choices::Fixed(SAMPLERS)), tooltip())
+    .required_with("sampler_name", Kind::Choice(Choices::Growing(SAMPLERS, ONLY_CURRENT_SAMPLERS)), tooltip())
     .required_with("scheduler", Kind::Choice(Choices::Fixed(SCHEDULERS)), tooltip())
     .required_with("positive", Kind::Typed("CONDITIONING"), tooltip())
     .required_with("negative", Kind::Typed("CONDITIONING"), tooltip())

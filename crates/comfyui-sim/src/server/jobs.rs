@@ -180,17 +180,20 @@ fn preview(files: &[Value], outputs: &[(String, Value)]) -> Option<Value> {
 }
 
 fn all(instance: &Instance) -> Vec<Job> {
-    let (running, pending, history) = instance.queue.everything();
-    let running = running
+    let everything = instance.queue.everything();
+    let running = everything
+        .running
         .into_iter()
         .map(|item| Job::queued(Status::InProgress, item));
-    let pending = pending
+    let pending = everything
+        .pending
         .into_iter()
         .map(|item| Job::queued(Status::Pending, item));
-    running
-        .chain(pending)
-        .chain(history.into_iter().map(|(_, entry)| Job::finished(entry)))
-        .collect()
+    let finished = everything
+        .finished
+        .into_iter()
+        .map(|(_, entry)| Job::finished(entry));
+    running.chain(pending).chain(finished).collect()
 }
 
 fn list(instance: &Instance, parameters: &Parameters) -> Response {

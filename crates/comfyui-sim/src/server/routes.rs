@@ -79,8 +79,9 @@ async fn post(app: &App, scissors: &Scissors, segments: &[&str], request: Reques
 /// Every path is a possible file of the web interface, so that a wrong method is 405 even where there is nothing.
 fn wrong_method(segments: &[&str]) -> Response {
     reply::wrong_method(match segments {
-        ["prompt" | "queue" | "history"] => "GET,HEAD,POST",
-        ["interrupt" | "free"] | ["upload", "image"] => "GET,HEAD,POST",
+        ["prompt" | "queue" | "history" | "interrupt" | "free"] | ["upload", "image"] => {
+            "GET,HEAD,POST"
+        }
         _ => "GET,HEAD",
     })
 }

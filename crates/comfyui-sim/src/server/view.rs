@@ -53,31 +53,27 @@ pub(super) fn show(instance: &Instance, parameters: &Parameters, headers: &Heade
         return reply::bytes(StatusCode::NOT_MODIFIED, answer, Vec::new());
     }
     add(header::ACCEPT_RANGES, "bytes");
-    match text(header::RANGE).and_then(|range| read_range(range, content.len())) {
-        None => reply::bytes(StatusCode::OK, answer, content),
-        Some(Some((first, last))) => {
-            let value = format!("bytes {first}-{last}/{}", content.len());
-            answer.extend(
-                HeaderValue::from_str(&value)
-                    .ok()
-                    .map(|value| (header::CONTENT_RANGE, value)),
-            );
-            reply::bytes(
+    let whole = content.len();
+    let (status, range, body) = match Part::read(text(header::RANGE), whole) {
+        Part::Whole => (StatusCode::OK, None, content),
+        Part::Bytes(first, last) => {
+            let part = content.get(first..=last).unwrap_or_default().to_vec();
+            (
                 StatusCode::PARTIAL_CONTENT,
-                answer,
-                content.get(first..=last).unwrap_or_default().to_vec(),
+                Some(format!("bytes {first}-{last}/{whole}")),
+                part,
             )
         }
-        Some(None) => {
-            let value = format!("bytes */{}", content.len());
-            answer.extend(
-                HeaderValue::from_str(&value)
-                    .ok()
-                    .map(|value| (header::CONTENT_RANGE, value)),
-            );
-            reply::bytes(StatusCode::RANGE_NOT_SATISFIABLE, answer, Vec::new())
-        }
+        Part::Outside => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            Some(format!("bytes */{whole}")),
+            Vec::new(),
+        ),
+    };
+    if let Some(range) = range {
+        add(header::CONTENT_RANGE, &range);
     }
+    reply::bytes(status, answer, body)
 }
 
 /// The file that is asked for, and its name; or the status of the refusal.
@@ -209,39 +205,50 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// First and last byte of a range; `None` without a range that can be read, `Some(None)` if it lies outside.
-fn read_range(range: &str, length: usize) -> Option<Option<(usize, usize)>> {
-    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let end = length.checked_sub(1);
-    if first.is_empty() {
-        let wanted: usize = last.parse().ok()?;
-        return Some(
-            end.filter(|_| wanted > 0)
-                .map(|end| (length.saturating_sub(wanted), end)),
-        );
+/// What a `Range` header asks for.
+#[derive(Debug, Eq, PartialEq)]
+enum Part {
+    /// Everything: there is no header, or none that can be read.
+    Whole,
+    /// First and last byte.
+    Bytes(usize, usize),
+    /// Nothing that the file has.
+    Outside,
+}
+
+impl Part {
+    fn read(range: Option<&str>, length: usize) -> Self {
+        let bounds = range.and_then(|range| range.strip_prefix("bytes="));
+        let Some((first, last)) = bounds.and_then(|bounds| bounds.split_once('-')) else {
+            return Self::Whole;
+        };
+        let Some(end) = length.checked_sub(1) else {
+            return Self::Outside;
+        };
+        match (first.parse::<usize>(), last.parse::<usize>()) {
+            (Ok(first), _) if first > end => Self::Outside,
+            (Ok(first), Ok(last)) if first <= last => Self::Bytes(first, last.min(end)),
+            (Ok(first), Err(_)) if last.is_empty() => Self::Bytes(first, end),
+            (Err(_), Ok(0)) if first.is_empty() => Self::Outside,
+            (Err(_), Ok(wanted)) if first.is_empty() => {
+                Self::Bytes(length.saturating_sub(wanted), end)
+            }
+            _ => Self::Whole,
+        }
     }
-    let first: usize = first.parse().ok()?;
-    let last: usize = if last.is_empty() {
-        usize::MAX
-    } else {
-        last.parse().ok()?
-    };
-    Some(
-        end.filter(|end| first <= *end && first <= last)
-            .map(|end| (first, last.min(end))),
-    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::read_range;
+    use super::Part;
 
     #[test]
     fn ranges_are_cut_to_the_file() {
-        assert_eq!(read_range("bytes=0-9", 81), Some(Some((0, 9))));
-        assert_eq!(read_range("bytes=70-", 81), Some(Some((70, 80))));
-        assert_eq!(read_range("bytes=-5", 81), Some(Some((76, 80))));
-        assert_eq!(read_range("bytes=81-", 81), Some(None));
-        assert_eq!(read_range("lines=1-2", 81), None);
+        assert_eq!(Part::read(Some("bytes=0-9"), 81), Part::Bytes(0, 9));
+        assert_eq!(Part::read(Some("bytes=70-"), 81), Part::Bytes(70, 80));
+        assert_eq!(Part::read(Some("bytes=-5"), 81), Part::Bytes(76, 80));
+        assert_eq!(Part::read(Some("bytes=81-"), 81), Part::Outside);
+        assert_eq!(Part::read(Some("lines=1-2"), 81), Part::Whole);
+        assert_eq!(Part::read(None, 81), Part::Whole);
     }
 }

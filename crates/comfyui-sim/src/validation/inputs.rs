@@ -145,8 +145,8 @@ impl<'run> Inspector<'run> {
             reasons.push(error(
                 "bad_linked_input",
                 "Bad linked input, must be a length-2 list of [node_id, slot_index]",
-                input.name.to_owned(),
-                json!({"input_name": input.name, "input_config": config(), "received_value": link}),
+                input.name,
+                &json!({"input_name": input.name, "input_config": config(), "received_value": link}),
             ));
             return Ok(true);
         };
@@ -160,8 +160,8 @@ impl<'run> Inspector<'run> {
             reasons.push(error(
                 "return_type_mismatch",
                 "Return type mismatch between linked nodes",
-                format!("{}, received_type({received}) mismatch input_type({expected})", input.name),
-                json!({"input_name": input.name, "input_config": config(), "received_type": received, "linked_node": link}),
+                &format!("{}, received_type({received}) mismatch input_type({expected})", input.name),
+                &json!({"input_name": input.name, "input_config": config(), "received_type": received, "linked_node": link}),
             ));
             return Ok(true);
         }
@@ -172,8 +172,8 @@ impl<'run> Inspector<'run> {
                 let reason = error(
                     "exception_during_inner_validation",
                     "Exception when validating inner node",
-                    exception.message.clone(),
-                    json!({
+                    &exception.message,
+                    &json!({
                         "input_name": input.name,
                         "input_config": config,
                         "exception_message": exception.message,
@@ -252,8 +252,8 @@ impl<'run> Inspector<'run> {
                     Err(complaint) => Err(Box::new(error(
                         "custom_validation_failed",
                         "Custom validation failed for node",
-                        format!("{} - {complaint}", input.name),
-                        json!({"input_name": input.name}),
+                        &format!("{} - {complaint}", input.name),
+                        &json!({"input_name": input.name}),
                     ))),
                 }
             }
@@ -302,8 +302,8 @@ fn check_typed(
         error(
             "invalid_input_type",
             &format!("Failed to convert an input value to a {kind} value"),
-            format!("{}, {}, {complaint}", input.name, python::text(value)),
-            json!({
+            &format!("{}, {}, {complaint}", input.name, python::text(value)),
+            &json!({
                 "input_name": input.name,
                 "input_config": config(),
                 "received_value": value,
@@ -313,7 +313,7 @@ fn check_typed(
     })?;
     let limit = |kind: &str, message: String| {
         let extra_info = json!({"input_name": input.name, "input_config": config(), "received_value": converted});
-        Err(error(kind, &message, input.name.to_owned(), extra_info))
+        Err(error(kind, &message, input.name, &extra_info))
     };
     let shown = python::repr(&converted);
     if let Some(minimum) = input.minimum()
@@ -350,8 +350,8 @@ fn not_in_list(definition: &Definition, input: &Input, value: &Value, options: &
     error(
         "value_not_in_list",
         "Value not in list",
-        format!("{}: '{}' not in {list}", input.name, python::text(value)),
-        json!({"input_name": input.name, "input_config": config, "received_value": value}),
+        &format!("{}: '{}' not in {list}", input.name, python::text(value)),
+        &json!({"input_name": input.name, "input_config": config, "received_value": value}),
     )
 }
 
@@ -359,12 +359,12 @@ fn missing(input: &Input) -> Value {
     error(
         "required_input_missing",
         "Required input is missing",
-        input.name.to_owned(),
-        json!({"input_name": input.name}),
+        input.name,
+        &json!({"input_name": input.name}),
     )
 }
 
-fn error(kind: &str, message: &str, details: String, extra_info: Value) -> Value {
+fn error(kind: &str, message: &str, details: &str, extra_info: &Value) -> Value {
     json!({"type": kind, "message": message, "details": details, "extra_info": extra_info})
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn validate(
             "prompt_no_outputs",
             "Prompt has no outputs",
             "",
-            json!({}),
+            &json!({}),
             json!({}),
         );
     }
@@ -113,7 +113,7 @@ pub(crate) fn validate(
             "prompt_outputs_failed_validation",
             "Prompt outputs failed validation",
             &details.join("\n"),
-            json!({}),
+            &json!({}),
             node_errors,
         );
     }
@@ -128,7 +128,7 @@ fn refused(
     kind: &str,
     message: &str,
     details: &str,
-    extra_info: Value,
+    extra_info: &Value,
     node_errors: Value,
 ) -> Verdict {
     Verdict::Refused {
@@ -183,7 +183,7 @@ fn missing_class(
                 python::text(class_type)
             ),
         };
-        return refused("invalid_prompt", &message, &details, json!({}), json!({}));
+        return refused("invalid_prompt", &message, &details, &json!({}), json!({}));
     }
     let title = node
         .pointer("/_meta/title")
@@ -206,7 +206,7 @@ fn missing_class(
         "missing_node_type",
         &message,
         &details,
-        extra_info,
+        &extra_info,
         json!({}),
     )
 }
@@ -233,7 +233,7 @@ fn refuse_cycle(instance: &Instance, prompt: &Prompt, cycle: &cycle::Cycle) -> V
     let kind = "prompt_outputs_failed_validation";
     let message = "Prompt outputs failed validation";
     if !instance.options.version.is_current() {
-        return refused(kind, message, "", json!({}), json!({}));
+        return refused(kind, message, "", &json!({}), json!({}));
     }
     let named = |node_id: &String| format!("{node_id} ({})", prompt.class_type(node_id));
     let round: Vec<_> = cycle
@@ -258,5 +258,5 @@ fn refuse_cycle(instance: &Instance, prompt: &Prompt, cycle: &cycle::Cycle) -> V
             }),
         );
     }
-    refused(kind, message, "", json!({}), Value::Object(node_errors))
+    refused(kind, message, "", &json!({}), Value::Object(node_errors))
 }
