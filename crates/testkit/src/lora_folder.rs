@@ -268,3 +268,50 @@ impl LoraInstall for InMemoryInstall {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random_id;
+    use atelier_domain::ids::UserId;
+
+    #[test]
+    fn a_directory_lists_what_a_backend_would_at_any_depth() {
+        let directory = tempfile::tempdir().unwrap();
+        let backdoor = DirectoryBackdoor::new(directory.path());
+        let owner = UserId::new(random_id());
+        let path = LoraPath::parse(&format!("user-{owner}/a.safetensors")).unwrap();
+        assert_eq!(backdoor.listed(), BTreeMap::new());
+
+        backdoor.overwrite(&path, b"old");
+        backdoor.overwrite(&path, b"new");
+        fs::write(directory.path().join("b.safetensors.part"), b"unfinished").unwrap();
+
+        let expected = BTreeMap::from([(path.to_string(), Bytes::from_static(b"new"))]);
+        assert_eq!(backdoor.listed(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_before_the_bytes_come() {
+        let folder = InMemoryLoraFolder::with_capacity(10);
+        let owner = UserId::new(random_id());
+        let file = LoraFile {
+            path: LoraPath::parse(&format!("user-{owner}/a.safetensors")).unwrap(),
+            size_bytes: 11,
+            sha256: sha256_of(b"irrelevant"),
+        };
+
+        let refused = folder.install(file).await.err();
+
+        assert!(
+            matches!(
+                refused,
+                Some(LoraFolderError::Full {
+                    needed_bytes: 11,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+}

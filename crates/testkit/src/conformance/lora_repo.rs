@@ -24,8 +24,9 @@ use crate::build::{a_new_lora, received};
 /// Ages one reservation, past the port.
 pub type AbandonReservation = Arc<dyn Fn(LoraId) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A store under test. It may be shared with other tests, as long as no worker
-/// takes runs from it and no janitor cleans it.
+/// A store under test. It must be this harness's alone: what is due for
+/// cleaning is looked for among everybody's LoRAs, and so cases that share a
+/// store would be each other's janitors.
 pub struct Harness {
     /// The LoRAs under test.
     pub loras: Arc<dyn LoraRepo>,

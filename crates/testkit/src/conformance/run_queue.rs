@@ -43,9 +43,11 @@ super::opaque_debug!(Harness);
 /// The backend that claims name unless a case is about backends.
 const BACKEND: &str = "backend-1";
 
-/// Runs out soon. That it may run out before a case is done with it does no
-/// harm: a claim is lost only when the case has it recovered.
+/// Runs out while a case looks on.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// Runs out soon, but not before the next few calls on a busy machine.
+const BRIEF: Duration = Duration::from_millis(750);
 
 impl Harness {
     async fn new_run(&self, owner: &Actor) -> NewRun {
@@ -133,6 +135,13 @@ impl Harness {
 fn a_short_claim() -> ClaimRequest {
     ClaimRequest {
         lease: SHORT,
+        ..a_claim(BACKEND)
+    }
+}
+
+fn a_brief_claim() -> ClaimRequest {
+    ClaimRequest {
+        lease: BRIEF,
         ..a_claim(BACKEND)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use atelier_domain::ids::RunId;
 use atelier_domain::run::{MAX_ATTEMPTS, RunFailureCode, RunStatus};
 
-use super::{BACKEND, Harness, a_short_claim, assert_over, prompt_id_report};
+use super::{BACKEND, Harness, a_brief_claim, a_short_claim, assert_over, prompt_id_report};
 use crate::build::{a_claim, an_actor};
 use crate::{PATIENCE, wait_until};
 
@@ -70,15 +70,15 @@ pub async fn recovery_takes_at_most_its_limit(h: &Harness) {
     assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), expected);
 }
 
-/// A heartbeat makes a short claim long: another short one, begun later,
+/// A heartbeat makes a brief claim long: another brief one, begun later,
 /// expires and it does not.
 pub async fn a_heartbeat_keeps_the_claim(h: &Harness) {
     let (alice, bob) = (an_actor(), an_actor());
     let kept = h.enqueued(&alice).await;
-    let claim = h.claimed_by(a_short_claim()).await;
+    let claim = h.claimed_by(a_brief_claim()).await;
     h.queue.heartbeat(kept, claim.token, HOUR).await.unwrap();
     let expiring = h.enqueued(&bob).await;
-    h.claimed_by(a_short_claim()).await;
+    h.claimed_by(a_brief_claim()).await;
 
     h.recovered(expiring).await;
 
@@ -91,7 +91,7 @@ pub async fn a_heartbeat_keeps_the_claim(h: &Harness) {
 pub async fn a_run_to_be_cancelled_that_no_backend_knows_ends_at_recovery(h: &Harness) {
     let alice = an_actor();
     let id = h.enqueued(&alice).await;
-    h.claimed_by(a_short_claim()).await;
+    h.claimed_by(a_brief_claim()).await;
     h.request_cancel(&alice, id).await;
 
     h.recovered(id).await;
@@ -109,7 +109,7 @@ pub async fn a_run_to_be_cancelled_that_no_backend_knows_ends_at_recovery(h: &Ha
 pub async fn a_run_to_be_cancelled_that_a_backend_knows_waits_for_a_worker(h: &Harness) {
     let alice = an_actor();
     let id = h.enqueued(&alice).await;
-    let first = h.claimed_by(a_short_claim()).await;
+    let first = h.claimed_by(a_brief_claim()).await;
     h.report(&first, prompt_id_report("prompt-1")).await;
     h.request_cancel(&alice, id).await;
 
