@@ -3,6 +3,7 @@
 mod claims;
 mod endings;
 mod leases;
+mod races;
 mod releases;
 mod reports;
 
@@ -19,6 +20,7 @@ use atelier_domain::run::{NewRun, Run, RunEvent, RunEventKind, RunStatus};
 pub use claims::*;
 pub use endings::*;
 pub use leases::*;
+pub use races::*;
 pub use releases::*;
 pub use reports::*;
 
@@ -205,6 +207,8 @@ macro_rules! run_queue_conformance {
             the_last_attempt_fails_the_run,
             hand_overs_never_exhaust_a_run,
             a_new_attempt_begins_its_progress_anew,
+            events_of_writers_at_once_have_no_gap,
+            a_cancellation_is_never_lost_to_a_claim,
         }
     };
 }
