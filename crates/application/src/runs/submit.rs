@@ -136,10 +136,7 @@ impl SubmitRun {
             .chain(isolated.as_ref().err().into_iter().flatten().cloned())
         {
             let fault = fault.under(GRAPH);
-            if violations
-                .iter()
-                .all(|known| known.pointer != fault.pointer)
-            {
+            if !violations.iter().any(|known| is_within(known, &fault)) {
                 violations.push(fault);
             }
         }
@@ -151,6 +148,14 @@ impl SubmitRun {
             _ => Err(SubmitRunError::Invalid(violations)),
         }
     }
+}
+
+/// Whether `known` is about the same value as `fault`, or about a part of it.
+fn is_within(known: &Violation, fault: &Violation) -> bool {
+    known
+        .pointer
+        .strip_prefix(&fault.pointer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Binds what can be bound, so that the rest of the graph is judged as well;

@@ -1,0 +1,251 @@
+//! A whole Atelier of fakes.
+
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_application::catalogue::CatalogueCache;
+use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
+use atelier_application::loras::{LoraDetails, UploadLora};
+use atelier_application::runs::{SubmitRun, SubmitRunError};
+use atelier_domain::actor::Actor;
+use atelier_domain::graph::{GraphJson, PromptGraph};
+use atelier_domain::ids::{RunId, WorkflowId};
+use atelier_domain::lora::Lora;
+use atelier_domain::ports::{
+    ComfyClient, LoraCatalogue, RunQueue, RunRepo as _, WorkflowRepo as _,
+};
+use atelier_domain::run::Run;
+use atelier_domain::validation::Violation;
+use atelier_domain::workflow::NewWorkflow;
+use atelier_testkit::build::{a_workflow, an_actor, safetensors_bytes};
+use atelier_testkit::{
+    FakeStore, InMemoryBlobs, InMemoryLoraFolder, ManualClock, ScriptedComfy, SequentialIds,
+    wait_until,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub(crate) use queue::RecordingQueue;
+
+/// Longer than any test goes on, by the clock that jumps.
+pub(crate) const LONG: Duration = Duration::from_hours(1);
+
+pub(crate) struct House {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: FakeStore,
+    pub(crate) blobs: InMemoryBlobs,
+    pub(crate) folder: InMemoryLoraFolder,
+    pub(crate) comfy: ScriptedComfy,
+    pub(crate) client: Arc<dyn ComfyClient>,
+    pub(crate) catalogue: Arc<CatalogueCache>,
+    pub(crate) ids: Arc<SequentialIds>,
+    pub(crate) actor: Actor,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let comfy = ScriptedComfy::new();
+        let client: Arc<dyn ComfyClient> = Arc::new(comfy.clone());
+        Self {
+            store: FakeStore::with_clock(Arc::clone(&clock) as _),
+            clock,
+            blobs: InMemoryBlobs::new(),
+            folder: InMemoryLoraFolder::new(),
+            catalogue: Arc::new(CatalogueCache::new(vec![Arc::clone(&client)])),
+            client,
+            comfy,
+            ids: Arc::new(SequentialIds::new()),
+            actor: an_actor(),
+        }
+    }
+
+    pub(crate) fn offer(&self, files: &[&str]) {
+        self.comfy.set_catalogue(LoraCatalogue {
+            files: files.iter().map(|file| (*file).to_owned()).collect(),
+            ..LoraCatalogue::default()
+        });
+    }
+
+    pub(crate) fn uploads(&self) -> UploadLora {
+        UploadLora {
+            loras: Arc::new(self.store.loras()),
+            blobs: Arc::new(self.blobs.clone()),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+            max_bytes: 1024 * 1024,
+        }
+    }
+
+    pub(crate) fn submissions(&self) -> SubmitRun {
+        SubmitRun {
+            workflows: Arc::new(self.store.workflows()),
+            loras: Arc::new(self.store.loras()),
+            runs: Arc::new(self.store.runs()),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+        }
+    }
+
+    /// A ready LoRA of the actor's; another `fill` is another content.
+    pub(crate) async fn lora(&self, filename: &str, fill: u8) -> Lora {
+        let mut upload = self
+            .uploads()
+            .begin(self.actor.clone(), filename, None)
+            .await
+            .unwrap();
+        upload.write(safetensors_bytes(fill)).await.unwrap();
+        upload.finish(LoraDetails::default()).await.unwrap()
+    }
+
+    pub(crate) async fn workflow(&self, graph: &Value) -> WorkflowId {
+        self.workflow_of(&self.actor, graph, false).await
+    }
+
+    pub(crate) async fn workflow_of(
+        &self,
+        owner: &Actor,
+        graph: &Value,
+        is_public: bool,
+    ) -> WorkflowId {
+        let new = NewWorkflow {
+            workflow_json: GraphJson::from_trusted(graph.to_string()),
+            is_public,
+            ..a_workflow()
+        };
+        self.store.workflows().create(owner, new).await.unwrap().id
+    }
+
+    /// Puts a run of a graph into the queue as a person would.
+    pub(crate) async fn submit(&self, graph: &Value) -> Result<Run, SubmitRunError> {
+        let workflow = self.workflow(graph).await;
+        self.submissions()
+            .execute(&self.actor, workflow, Map::new())
+            .await
+    }
+
+    /// The violations of a graph that is refused.
+    pub(crate) async fn refusal(&self, graph: &Value) -> Vec<Violation> {
+        match self.submit(graph).await {
+            Err(SubmitRunError::Invalid(violations)) => violations,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// The graph that a worker would be given next.
+    pub(crate) async fn queued_graph(&self) -> PromptGraph {
+        let claim = atelier_testkit::build::a_claim("nobody");
+        let claimed = self.store.queue().claim(claim).await.unwrap().unwrap();
+        claimed.graph.parse().unwrap()
+    }
+
+    pub(crate) fn worker(&self, settings: WorkerSettings) -> Worker {
+        self.worker_on(Arc::new(self.store.queue()), settings)
+    }
+
+    pub(crate) fn worker_on(&self, queue: Arc<dyn RunQueue>, settings: WorkerSettings) -> Worker {
+        Worker::new(WorkerParts {
+            queue,
+            loras: Arc::new(self.store.loras()),
+            blobs: Arc::new(self.blobs.clone()),
+            signals: Arc::new(self.store.signals()),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+            backends: vec![Backend {
+                name: "main".to_owned(),
+                client: Arc::clone(&self.client),
+                folder: Arc::new(self.folder.clone()),
+                max_in_flight: 4,
+            }],
+            settings,
+        })
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start(&self) -> Running {
+        Running::begin(self.worker(WorkerSettings::default()))
+    }
+
+    pub(crate) async fn run(&self, id: RunId) -> Run {
+        self.store
+            .runs()
+            .get(&self.actor, id)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Waits until a run is over.
+    pub(crate) async fn ended(&self, id: RunId) -> Run {
+        wait_until("the end of the run", LONG, async || {
+            self.run(id).await.status.is_final()
+        })
+        .await;
+        self.run(id).await
+    }
+
+    /// Runs a graph to its end on a worker.
+    pub(crate) async fn execute(&self, graph: &Value) -> Run {
+        let run = self.submit(graph).await.unwrap();
+        let worker = self.start();
+        let run = self.ended(run.id).await;
+        worker.stop().await;
+        run
+    }
+}
+
+/// A worker at work.
+pub(crate) struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn begin(worker: Worker) -> Self {
+        let stop = watch::Sender::new(false);
+        Self {
+            task: tokio::spawn(worker.run(stop.subscribe())),
+            stop,
+        }
+    }
+
+    /// Stops it in good order.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+
+    /// Kills it.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// A graph of one saved empty picture, with an input more.
+pub(crate) fn plain_graph() -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "plain", "images": ["1", 0]}}
+    })
+}
+
+/// The same with one more node, `7`.
+pub(crate) fn graph_with(class_type: &str, inputs: &Value) -> Value {
+    let mut graph = plain_graph();
+    graph["7"] = json!({"class_type": class_type, "inputs": inputs});
+    graph
+}
+
+/// The same with a `LoraLoader`, node `7`.
+pub(crate) fn lora_graph(name: &str) -> Value {
+    graph_with(
+        "LoraLoader",
+        &json!({"lora_name": name, "strength_model": 1.0, "strength_clip": 1.0}),
+    )
+}

@@ -1,0 +1,142 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atelier_domain::ids::{ClaimToken, RunId};
+use atelier_domain::output::RunOutput;
+use atelier_domain::ports::{
+    ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason, RunQueue, RunReport,
+};
+use atelier_domain::run::{RunFailure, RunStatus};
+
+/// Remembers what a worker says about runs, and can take claims away.
+#[derive(Clone)]
+pub(crate) struct RecordingQueue {
+    inner: Arc<dyn RunQueue>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    said: Vec<&'static str>,
+    reports: Vec<RunReport>,
+    claims_lost: bool,
+    away: bool,
+}
+
+impl RecordingQueue {
+    pub(crate) fn new(inner: impl RunQueue + 'static) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            state: Arc::default(),
+        }
+    }
+
+    /// What was said since the last time; looking for work does not count.
+    pub(crate) fn said(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.state.lock().unwrap().said)
+    }
+
+    pub(crate) fn reports(&self) -> Vec<RunReport> {
+        self.state.lock().unwrap().reports.clone()
+    }
+
+    /// From now on every claim is somebody else's, and heartbeats say so.
+    pub(crate) fn lose_claims(&self) {
+        self.state.lock().unwrap().claims_lost = true;
+    }
+
+    /// Makes the queue unreachable for what is said about runs, or reachable.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.state.lock().unwrap().away = away;
+    }
+
+    fn say(&self, what: &'static str) -> Result<(), QueueError> {
+        let mut state = self.state.lock().unwrap();
+        state.said.push(what);
+        if state.claims_lost {
+            Err(QueueError::ClaimLost)
+        } else if state.away {
+            Err(QueueError::Unavailable("the test switched it off".into()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl RunQueue for RecordingQueue {
+    async fn claim(&self, request: ClaimRequest) -> Result<Option<ClaimedRun>, QueueError> {
+        let claimed = self.inner.claim(request).await?;
+        if claimed.is_some() {
+            self.say("claim")?;
+        }
+        Ok(claimed)
+    }
+
+    async fn heartbeat(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        lease: Duration,
+    ) -> Result<Heartbeat, QueueError> {
+        self.say("heartbeat")?;
+        self.inner.heartbeat(run, token, lease).await
+    }
+
+    async fn report(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        report: RunReport,
+    ) -> Result<(), QueueError> {
+        self.say("report")?;
+        self.state.lock().unwrap().reports.push(report.clone());
+        self.inner.report(run, token, report).await
+    }
+
+    async fn complete(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        outputs: Vec<RunOutput>,
+    ) -> Result<(), QueueError> {
+        self.say("complete")?;
+        self.inner.complete(run, token, outputs).await
+    }
+
+    async fn fail(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        failure: RunFailure,
+        outputs: Vec<RunOutput>,
+    ) -> Result<(), QueueError> {
+        self.say("fail")?;
+        self.inner.fail(run, token, failure, outputs).await
+    }
+
+    async fn cancelled(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        outputs: Vec<RunOutput>,
+    ) -> Result<(), QueueError> {
+        self.say("cancelled")?;
+        self.inner.cancelled(run, token, outputs).await
+    }
+
+    async fn release(
+        &self,
+        run: RunId,
+        token: ClaimToken,
+        reason: ReleaseReason,
+    ) -> Result<RunStatus, QueueError> {
+        self.say("release")?;
+        self.inner.release(run, token, reason).await
+    }
+
+    async fn recover_expired(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
+        self.inner.recover_expired(limit).await
+    }
+}
