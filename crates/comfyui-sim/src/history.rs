@@ -147,3 +147,53 @@ impl History {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::{Ending, Entry, History};
+    use crate::queue::QueueItem;
+
+    fn entry(prompt_id: &str, delay: Duration) -> Entry {
+        let item = QueueItem {
+            number: json!(0),
+            prompt_id: prompt_id.to_owned(),
+            prompt: Arc::default(),
+            extra_data: Arc::default(),
+            outputs: Vec::new(),
+        };
+        Entry::new(item, Vec::new(), Ending::Success, Vec::new(), delay)
+    }
+
+    #[test]
+    fn the_oldest_entries_are_evicted_beyond_ten_thousand_and_one() {
+        let mut history = History::default();
+        for number in 0..10_050 {
+            history.insert(entry(&number.to_string(), Duration::ZERO));
+        }
+        let all = history.all();
+        assert_eq!(all.len(), 10_001);
+        assert_eq!(all[0].0, "49");
+    }
+
+    #[test]
+    fn a_second_entry_with_the_same_id_takes_the_place_of_the_first() {
+        let mut history = History::default();
+        for id in ["a", "b", "a"] {
+            history.insert(entry(id, Duration::ZERO));
+        }
+        let ids: Vec<_> = history.all().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_late_entry_is_not_readable_yet() {
+        let mut history = History::default();
+        history.insert(entry("a", Duration::from_hours(1)));
+        assert!(history.get("a").is_none());
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::NodeClass;
 use super::call::{Call, Failure, Latent, Produced, Slot, out_of_memory};
 use super::definition::{Choices, Definition, Kind};
-use crate::picture::{Digest, Pictures, digest, encode_jpeg, frame_bytes, paint};
+use crate::picture::{Digest, Pictures, digest, encode_enlarged_jpeg, frame_bytes, paint};
 
 const SAMPLERS: &[&str] = &[
     "euler",
@@ -71,8 +71,8 @@ const SCHEDULERS: &[&str] = &[
     "kl_optimal",
 ];
 
-/// The longest edge of a preview, in pixels.
-const PREVIEW_EDGE: u32 = 512;
+/// The longest edge of a preview, in blocks of 8 pixels.
+const PREVIEW_BLOCKS: u32 = 64;
 
 pub(super) fn classes() -> Vec<NodeClass> {
     vec![
@@ -204,14 +204,13 @@ fn sample(call: &Call<'_>) -> Result<Produced, Failure> {
 /// A JPEG of how far the sampler has come, at the latent's proportions.
 fn preview(sampled: &Digest, step: u64, width: u32, height: u32) -> Vec<u8> {
     let longest = width.max(height).max(1);
-    let edge = |length: u32| {
-        u32::try_from(u64::from(length) * u64::from(PREVIEW_EDGE) / u64::from(longest))
-            .unwrap_or(PREVIEW_EDGE)
-            .max(1)
+    let blocks = |length: u32| {
+        let scaled = u64::from(length) * u64::from(PREVIEW_BLOCKS) / u64::from(longest);
+        u32::try_from(scaled).unwrap_or(PREVIEW_BLOCKS).max(1)
     };
-    let (width, height) = (edge(width), edge(height));
+    let (width, height) = (blocks(width), blocks(height));
     let seed = digest([b"preview".as_slice(), sampled, &step.to_le_bytes()]);
-    encode_jpeg(&paint(&seed, 0, width, height), width, height).unwrap_or_default()
+    encode_enlarged_jpeg(&paint(&seed, 0, width, height), width, height).unwrap_or_default()
 }
 
 fn decode(call: &Call<'_>) -> Result<Produced, Failure> {

@@ -2,6 +2,23 @@
 
 /// An RGB picture as a JPEG file; `None` if an edge is 0 or longer than the format allows.
 pub(crate) fn encode(pixels: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
+    let blocks = (0..height.div_ceil(8))
+        .flat_map(|row| (0..width.div_ceil(8)).map(move |column| (column, row)))
+        .map(|(column, row)| average(pixels, width, height, column, row));
+    file(width, height, blocks)
+}
+
+/// A picture in which every RGB pixel is enlarged to 8 x 8, as a JPEG file.
+pub(crate) fn encode_enlarged(pixels: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
+    let blocks = pixels
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .map(|pixel| pixel.map(i32::from));
+    file(width.checked_mul(8)?, height.checked_mul(8)?, blocks)
+}
+
+fn file(width: u32, height: u32, blocks: impl Iterator<Item = [i32; 3]>) -> Option<Vec<u8>> {
     let (wide, high) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
     if wide == 0 || high == 0 {
         return None;
@@ -33,7 +50,7 @@ pub(crate) fn encode(pixels: &[u8], width: u32, height: u32) -> Option<Vec<u8>> 
         &[&[0x10][..], &lengths(1, 1), &[0]].concat(),
     );
     segment(&mut file, 0xda, &[3, 1, 0, 2, 0, 3, 0, 0, 63, 0]);
-    scan(&mut file, pixels, width, height);
+    scan(&mut file, blocks);
     file.extend_from_slice(&[0xff, 0xd9]);
     Some(file)
 }
@@ -45,16 +62,14 @@ fn segment(file: &mut Vec<u8>, marker: u8, content: &[u8]) {
     file.extend_from_slice(content);
 }
 
-fn scan(file: &mut Vec<u8>, pixels: &[u8], width: u32, height: u32) {
+/// Writes the colour of every block, row by row.
+fn scan(file: &mut Vec<u8>, blocks: impl Iterator<Item = [i32; 3]>) {
     let mut bits = Bits::default();
     let mut before = [0_i32; 3];
-    for block_y in 0..height.div_ceil(8) {
-        for block_x in 0..width.div_ceil(8) {
-            let colour = average(pixels, width, height, block_x, block_y);
-            for (previous, component) in before.iter_mut().zip(to_ycbcr(colour)) {
-                bits.difference(file, component - *previous);
-                *previous = component;
-            }
+    for colour in blocks {
+        for (previous, component) in before.iter_mut().zip(to_ycbcr(colour)) {
+            bits.difference(file, component - *previous);
+            *previous = component;
         }
     }
     bits.finish(file);

@@ -9,7 +9,7 @@ mod scale;
 use std::sync::Arc;
 
 pub(crate) use digest::{Digest, digest};
-pub(crate) use jpeg::encode as encode_jpeg;
+pub(crate) use jpeg::{encode as encode_jpeg, encode_enlarged as encode_enlarged_jpeg};
 pub(crate) use paint::paint;
 pub(crate) use png::{decode as decode_png, encode as encode_png};
 pub(crate) use scale::{Method, scale};

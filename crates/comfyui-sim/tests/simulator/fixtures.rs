@@ -143,7 +143,7 @@ fn place_lora(server: &Server, scene: &str) {
     std::fs::create_dir_all(&folder).unwrap();
     match scene {
         "real_lora_strength_1" => {
-            std::fs::write(folder.join("real.safetensors"), lora_file(b"real")).unwrap()
+            std::fs::write(folder.join("real.safetensors"), lora_file(b"real")).unwrap();
         }
         "lora_file_missing_at_run_time" => {
             std::os::unix::fs::symlink("/nowhere", folder.join("doomed.safetensors")).unwrap();
@@ -203,13 +203,12 @@ fn from_start(frames: Vec<Value>, prompt_id: &str) -> Vec<Value> {
 
 /// A recorded frame, binary ones with event, picture type and metadata.
 fn summarize(frame: &Value) -> Value {
-    match frame.get("text") {
-        Some(text) => text.clone(),
-        None => {
-            let binary = &frame["binary"];
-            json!({"type": "binary", "data": {"event": binary["event"], "image_type": image_type(binary), "metadata": binary["metadata"]}})
-        }
+    if let Some(text) = frame.get("text") {
+        return text.clone();
     }
+    let binary = &frame["binary"];
+    let (event, metadata) = (&binary["event"], &binary["metadata"]);
+    json!({"type": "binary", "data": {"event": event, "image_type": image_type(binary), "metadata": metadata}})
 }
 
 fn image_type(binary: &Value) -> Value {

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually};
+use crate::support::Server;
 
 macro_rules! recorded {
     ($version:literal, $($scenario:literal),+) => {
@@ -159,10 +159,7 @@ impl Replay {
             case["method"], case["path"], case["desc"]
         );
         let server = &self.server;
-        eventually("the queue is empty", async || {
-            server.get("/prompt").await["exec_info"]["queue_remaining"] == 0
-        })
-        .await;
+        server.idle().await;
         let response = self.send(case, body).await;
         assert_eq!(json!(response.status().as_u16()), case["status"], "{what}");
         let content_type = response
@@ -187,6 +184,18 @@ impl Replay {
                 );
             } else {
                 assert_eq!(compare(&answer, &recorded, ""), None, "{what}\n{answer:#}");
+                assert_eq!(
+                    answer.get("node_errors"),
+                    recorded.get("node_errors"),
+                    "{what}"
+                );
+                let path = case["path"].as_str().unwrap();
+                if ["/features", "/models", "/upload/image", "/users"]
+                    .iter()
+                    .any(|same| path.ends_with(same))
+                {
+                    assert_eq!(answer, recorded, "{what}");
+                }
             }
         }
     }

@@ -39,3 +39,20 @@ pub(crate) fn lora_file(content: &[u8]) -> Vec<u8> {
     let length = u64::try_from(header.len()).unwrap_or(u64::MAX);
     [length.to_le_bytes().as_slice(), header.as_bytes(), content].concat()
 }
+
+/// The same graph without a LoRA.
+pub(crate) fn without_lora(seed: u64) -> Value {
+    let mut graph = with_lora("", 0.0, seed);
+    graph.as_object_mut().unwrap().remove("10");
+    graph["6"]["inputs"]["clip"] = json!(["4", 1]);
+    graph["7"]["inputs"]["clip"] = json!(["4", 1]);
+    graph["3"]["inputs"]["model"] = json!(["4", 0]);
+    graph
+}
+
+/// A sampler with this many steps: with a step delay, something that runs for a while.
+pub(crate) fn long(steps: u32, seed: u64) -> Value {
+    let mut graph = without_lora(seed);
+    graph["3"]["inputs"]["steps"] = json!(steps);
+    graph
+}

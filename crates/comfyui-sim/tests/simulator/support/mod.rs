@@ -1,10 +1,5 @@
 //! A simulator in a temporary folder, an HTTP client, and a WebSocket that remembers its frames.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
-
 mod graphs;
 mod socket;
 
@@ -16,7 +11,7 @@ use reqwest::{Client, Method, Response, StatusCode, redirect};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use graphs::{empty_to_save, lora_file, with_lora};
+pub(crate) use graphs::{empty_to_save, long, lora_file, with_lora, without_lora};
 pub(crate) use socket::{Frame, Socket};
 
 /// Longer than anything here takes.
@@ -143,6 +138,32 @@ impl Server {
     /// The pixels of the first picture of an output node.
     pub(crate) fn pixels(&self, entry: &Value, node_id: &str) -> Vec<u8> {
         decode(&self.picture(entry, node_id)).0
+    }
+
+    /// Waits until nothing runs and nothing waits.
+    pub(crate) async fn idle(&self) {
+        let empty = async || self.get("/prompt").await["exec_info"]["queue_remaining"] == 0;
+        eventually("the queue is empty", empty).await;
+    }
+
+    /// Waits until this prompt is the running one.
+    pub(crate) async fn running(&self, prompt_id: &str) {
+        eventually("the prompt runs", async || {
+            self.get("/queue").await["queue_running"][0][1] == prompt_id
+        })
+        .await;
+    }
+
+    /// The names in the LoRA folder.
+    pub(crate) async fn loras(&self) -> Vec<String> {
+        serde_json::from_value(self.get("/models/loras").await).unwrap()
+    }
+
+    /// Writes a file below the LoRA folder, making its directory.
+    pub(crate) fn write_lora(&self, name: &str, content: &[u8]) {
+        let path = self.path("models/loras").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
     }
 
     pub(crate) async fn connect(&self, client_id: &str) -> Socket {

@@ -95,6 +95,42 @@ impl Socket {
         self.until(|frame| frame.ends(prompt_id)).await
     }
 
+    /// The frames that have arrived up to now: everything that comes before the answer to a ping.
+    pub(crate) async fn so_far(&mut self) -> Vec<Frame> {
+        self.stream
+            .send(Message::Ping(b"so far"[..].into()))
+            .await
+            .unwrap();
+        let mut frames = Vec::new();
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next())
+                .await
+                .expect("an answer to a ping");
+            match message.expect("an open socket").expect("an open socket") {
+                Message::Text(text) => {
+                    frames.push(Frame::Text(serde_json::from_str(&text).unwrap()));
+                }
+                Message::Binary(bytes) => frames.push(Frame::Binary(bytes.to_vec())),
+                Message::Pong(_) => return frames,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the connection ends; whether it ended with a close frame.
+    pub(crate) async fn ends_in_order(mut self) -> bool {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.stream.next())
+                .await
+                .expect("the connection to end")
+            {
+                Some(Ok(Message::Close(_))) => return true,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return false,
+            }
+        }
+    }
+
     pub(crate) async fn close(mut self) {
         self.stream.close(None).await.unwrap();
         while let Some(Ok(_)) = self.stream.next().await {}
