@@ -64,7 +64,7 @@ impl Attempt<'_> {
         self.follow(self.station, &follower, Some(&graph)).await
     }
 
-    /// An earlier attempt's prompt that its backend still knows.
+    /// An earlier attempt's prompt that a backend still knows.
     async fn earlier_prompt(&self) -> Result<Option<(Arc<Station>, String)>, Stop> {
         let claimed = self.claimed;
         let was_begun = claimed.attempt > 1
@@ -73,29 +73,49 @@ impl Attempt<'_> {
         if !was_begun {
             return Ok(None);
         }
-        let home = match &claimed.earlier_backend {
-            None => self.station,
-            Some(name) => match self
-                .shared
-                .stations
-                .iter()
-                .find(|known| known.name == *name)
-            {
-                Some(home) => home,
-                // A backend of another worker's: nobody here can ask it.
-                None => return Ok(None),
-            },
-        };
         let prompt_id = claimed
             .comfyui_prompt_id
             .clone()
             .unwrap_or_else(|| claimed.run_id.to_string());
+        // Without a name it is this one, if any; a backend that only another
+        // worker serves cannot be asked from here.
+        let home = match &claimed.earlier_backend {
+            None => Some(self.station),
+            Some(name) => self
+                .shared
+                .stations
+                .iter()
+                .find(|known| known.name == *name),
+        };
+        if let Some(home) = home
+            && self.lives_at(home, &prompt_id).await?
+        {
+            return Ok(Some((Arc::clone(home), prompt_id)));
+        }
+        // An attempt that itself followed an earlier one left it where it was.
+        let is_home = |station: &Arc<Station>| home.is_some_and(|home| Arc::ptr_eq(home, station));
+        for station in self
+            .shared
+            .stations
+            .iter()
+            .filter(|station| !is_home(station))
+        {
+            match station.prompt_state(&prompt_id).await {
+                Ok(PromptState::Unknown) | Err(_) => {}
+                Ok(_) => return Ok(Some((Arc::clone(station), prompt_id))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an earlier attempt's backend still knows its prompt.
+    async fn lives_at(&self, home: &Arc<Station>, prompt_id: &str) -> Result<bool, Stop> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
         let mut unknown = 0;
         for _ in 0..EARLIER_LOOKS {
-            match home.prompt_state(&prompt_id).await {
+            match home.prompt_state(prompt_id).await {
                 Ok(PromptState::Unknown) => unknown += 1,
-                Ok(_) => return Ok(Some((Arc::clone(home), prompt_id))),
+                Ok(_) => return Ok(true),
                 Err(error) => {
                     tracing::warn!(
                         backend = home.name,
@@ -107,14 +127,14 @@ impl Attempt<'_> {
             }
             // It may still have been on its way in, so one look is not enough.
             if unknown >= 2 {
-                return Ok(None);
+                return Ok(false);
             }
             sleep(backoff.next()).await;
         }
         if unknown == 0 && Arc::ptr_eq(home, self.station) {
             return Err(Ending::Released(ReleaseReason::WorkerLost).into());
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Puts the run's LoRAs on the backend's disk.

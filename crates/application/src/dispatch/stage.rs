@@ -30,6 +30,10 @@ impl Stage {
         self.0.send_replace(point);
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        *self.0.borrow() == StagePoint::Ending
+    }
+
     /// Comes back when the worker is to stop and the run is to be handed over.
     pub(super) async fn hand_over(&self, mut stop: watch::Receiver<bool>, grace: Duration) {
         // An error says that the sender is gone, which stops us too.
@@ -43,7 +47,7 @@ impl Stage {
             let back = point.wait_for(|point| *point == StagePoint::Underway);
             drop(timeout(grace.saturating_sub(short), back).await);
         }
-        if *self.0.borrow() == StagePoint::Ending {
+        if self.is_ending() {
             std::future::pending::<()>().await;
         }
     }

@@ -69,8 +69,14 @@ impl Worker {
         let catalogue = Arc::clone(&self.shared.catalogue);
         let interval = self.shared.settings.catalogue;
         let stopped = stop.clone();
-        background
-            .spawn(async move { catalogue.keep_fresh(interval, stopped).await }.in_current_span());
+        background.spawn(
+            async move {
+                // Each claim loop asks its backend when it begins.
+                tokio::time::sleep(interval).await;
+                catalogue.keep_fresh(interval, stopped).await;
+            }
+            .in_current_span(),
+        );
 
         let mut serving = JoinSet::new();
         for station in &self.shared.stations {

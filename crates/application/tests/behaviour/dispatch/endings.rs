@@ -1,4 +1,3 @@
-use atelier_application::dispatch::WorkerSettings;
 use atelier_domain::ports::{NodeRejection, PromptRejection};
 use atelier_domain::run::{RunFailureCode, RunPhase, RunStatus};
 use atelier_testkit::{PromptScript, SubmitAnswer};
@@ -56,10 +55,7 @@ async fn a_quick_run_costs_a_claim_a_report_and_its_end() {
     let queue = RecordingQueue::new(house.store.queue());
     let run = house.submit(&plain_graph()).await.unwrap();
 
-    let worker = Running::begin(house.worker_on(
-        std::sync::Arc::new(queue.clone()),
-        WorkerSettings::default(),
-    ));
+    let worker = Running::begin(house.worker_on(std::sync::Arc::new(queue.clone())));
     house.ended(run.id).await;
     worker.stop().await;
 

@@ -1,11 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_application::dispatch::WorkerSettings;
 use atelier_domain::output::BackendOutput;
 use atelier_domain::ports::{PromptOutcome, PromptResult, PromptState, RunQueue as _};
 use atelier_domain::run::RunStatus;
-use atelier_testkit::{PromptScript, Then, wait_until};
+use atelier_testkit::{PromptScript, ScriptedComfy, Then, wait_until};
 
 use crate::support::{House, LONG, RecordingQueue, Running, plain_graph};
 
@@ -137,12 +136,12 @@ async fn a_worker_that_lost_its_claim_says_nothing_more() {
     let queue = RecordingQueue::new(house.store.queue());
     house.comfy.script(PromptScript::taken(Then::Runs));
     let run = house.submit(&plain_graph()).await.unwrap();
-    let worker =
-        Running::begin(house.worker_on(Arc::new(queue.clone()), WorkerSettings::default()));
+    let worker = Running::begin(house.worker_on(Arc::new(queue.clone())));
     house.comfy.wait_for_submissions(1).await;
 
     queue.lose_claims();
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    // A third of the lease is over, the lease is not.
+    tokio::time::sleep(Duration::from_secs(12)).await;
     queue.said();
     let output = house.comfy.put_image("2", "a.png", &b"a"[..]);
     house
@@ -164,8 +163,7 @@ async fn a_database_that_is_away_within_the_lease_costs_nothing() {
     let queue = RecordingQueue::new(house.store.queue());
     house.comfy.script(PromptScript::taken(Then::Runs));
     let run = house.submit(&plain_graph()).await.unwrap();
-    let worker =
-        Running::begin(house.worker_on(Arc::new(queue.clone()), WorkerSettings::default()));
+    let worker = Running::begin(house.worker_on(Arc::new(queue.clone())));
     house.comfy.wait_for_submissions(1).await;
 
     queue.set_away(true);
@@ -188,8 +186,7 @@ async fn a_database_that_is_away_for_longer_ends_the_work() {
     let queue = RecordingQueue::new(house.store.queue());
     house.comfy.script(PromptScript::taken(Then::Runs));
     house.submit(&plain_graph()).await.unwrap();
-    let worker =
-        Running::begin(house.worker_on(Arc::new(queue.clone()), WorkerSettings::default()));
+    let worker = Running::begin(house.worker_on(Arc::new(queue.clone())));
     house.comfy.wait_for_submissions(1).await;
 
     queue.set_away(true);
@@ -208,8 +205,7 @@ async fn a_long_run_keeps_its_claim() {
     let queue = RecordingQueue::new(house.store.queue());
     house.comfy.script(PromptScript::taken(Then::Runs));
     let run = house.submit(&plain_graph()).await.unwrap();
-    let worker =
-        Running::begin(house.worker_on(Arc::new(queue.clone()), WorkerSettings::default()));
+    let worker = Running::begin(house.worker_on(Arc::new(queue.clone())));
     house.comfy.wait_for_submissions(1).await;
 
     for _ in 0..10 {
@@ -247,4 +243,50 @@ async fn many_runs_end_once_each() {
     submitted.sort_unstable();
     runs.sort_unstable();
     assert_eq!(submitted, runs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_followed_on_whichever_backend_it_lives() {
+    let house = House::new();
+    let other = ScriptedComfy::new();
+    house.comfy.script(PromptScript::taken(Then::Runs));
+    other.script(PromptScript::taken(Then::Runs));
+    let run = house.submit(&plain_graph()).await.unwrap();
+    let submitted = || house.comfy.submissions().len() + other.submissions().len();
+    // Whichever backend claims it, the run is found where it lives.
+    for attempt in 1..=3 {
+        let worker =
+            Running::begin(house.worker_with(&[("main", &house.comfy), ("other", &other)]));
+        wait_until("the next attempt", LONG, async || {
+            house.run(run.id).await.attempt == attempt
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        worker.kill().await;
+        house.clock.advance(Duration::from_mins(1));
+        assert_eq!(submitted(), 1, "attempt {attempt}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_another_backend_has_is_collected_there() {
+    let house = House::new();
+    let other = ScriptedComfy::new();
+    house.comfy.script(PromptScript::taken(Then::Runs));
+    let run = house.submit(&plain_graph()).await.unwrap();
+    let first = house.start();
+    house.comfy.wait_for_submissions(1).await;
+    first.stop().await;
+    let output = house.comfy.put_image("2", "a.png", &b"a"[..]);
+    house
+        .comfy
+        .set_state(&run.id.to_string(), success(vec![output]));
+
+    // The first in the list claims first.
+    let second = Running::begin(house.worker_with(&[("other", &other), ("main", &house.comfy)]));
+
+    let run = house.ended(run.id).await;
+    second.stop().await;
+    assert_eq!((run.status, run.outputs.len()), (RunStatus::Completed, 1));
+    assert!(other.submissions().is_empty());
 }

@@ -143,11 +143,29 @@ impl House {
         claimed.graph.parse().unwrap()
     }
 
-    pub(crate) fn worker(&self, settings: WorkerSettings) -> Worker {
-        self.worker_on(Arc::new(self.store.queue()), settings)
+    pub(crate) fn worker_on(&self, queue: Arc<dyn RunQueue>) -> Worker {
+        self.assemble(queue, vec![self.backend("main", Arc::clone(&self.client))])
     }
 
-    pub(crate) fn worker_on(&self, queue: Arc<dyn RunQueue>, settings: WorkerSettings) -> Worker {
+    /// A worker of several backends.
+    pub(crate) fn worker_with(&self, backends: &[(&str, &ScriptedComfy)]) -> Worker {
+        let backends = backends
+            .iter()
+            .map(|(name, comfy)| self.backend(name, Arc::new(ScriptedComfy::clone(comfy))))
+            .collect();
+        self.assemble(Arc::new(self.store.queue()), backends)
+    }
+
+    fn backend(&self, name: &str, client: Arc<dyn ComfyClient>) -> Backend {
+        Backend {
+            name: name.to_owned(),
+            client,
+            folder: Arc::new(self.folder.clone()),
+            max_in_flight: 4,
+        }
+    }
+
+    fn assemble(&self, queue: Arc<dyn RunQueue>, backends: Vec<Backend>) -> Worker {
         Worker::new(WorkerParts {
             queue,
             loras: Arc::new(self.store.loras()),
@@ -156,19 +174,14 @@ impl House {
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
-            backends: vec![Backend {
-                name: "main".to_owned(),
-                client: Arc::clone(&self.client),
-                folder: Arc::new(self.folder.clone()),
-                max_in_flight: 4,
-            }],
-            settings,
+            backends,
+            settings: WorkerSettings::default(),
         })
     }
 
     /// Starts a worker.
     pub(crate) fn start(&self) -> Running {
-        Running::begin(self.worker(WorkerSettings::default()))
+        Running::begin(self.worker_on(Arc::new(self.store.queue())))
     }
 
     pub(crate) async fn run(&self, id: RunId) -> Run {
