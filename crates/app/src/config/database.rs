@@ -1,0 +1,143 @@
+//! The database.
+//!
+//! - `DATABASE_URL` (or `SUPABASE_DB_URL`): Postgres, as the role `atelier_app`. The direct
+//!   connection or session mode: transaction mode has no notifications.
+//! - `DATABASE_ROOT_CERTIFICATE`: a PEM file with the certificate that the server's must lead to.
+//! - `ATELIER_DATABASE_CONNECTIONS`: the most connections at once. Too few, and requests wait;
+//!   too many, and the server refuses other clients.
+//! - `ATELIER_MIGRATE_URL`: Postgres, as the owner of the tables; for `migrate` alone.
+//! - `ATELIER_APP_PASSWORD`: the password that `migrate` gives the role `atelier_app`; it is left
+//!   as it is if not set.
+#![expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
+
+use std::path::PathBuf;
+
+use super::{Mistakes, Secret, or_variables};
+
+const URL: &str = "DATABASE_URL";
+const MIGRATE_URL: &str = "ATELIER_MIGRATE_URL";
+const CONNECTIONS: &str = "ATELIER_DATABASE_CONNECTIONS";
+
+/// How the database is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DatabaseArguments {
+    /// Postgres, as the role `atelier_app`; SUPABASE_DB_URL works too.
+    #[arg(long, env = URL, hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// A PEM file with the certificate that the database's must lead to.
+    #[arg(long, env = "DATABASE_ROOT_CERTIFICATE", value_name = "FILE")]
+    pub database_root_certificate: Option<PathBuf>,
+    /// The most connections to the database at once.
+    #[arg(long, env = CONNECTIONS, value_name = "COUNT", default_value_t = 16)]
+    pub database_connections: usize,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// Its address, with the password.
+    pub url: Secret,
+    /// The certificate that its own must lead to.
+    pub root_certificate: Option<PathBuf>,
+    /// The most connections at once.
+    pub connections: usize,
+}
+
+impl DatabaseArguments {
+    /// Checks the arguments.
+    pub fn check(self, mistakes: &mut Mistakes) -> Option<DatabaseConfig> {
+        if self.database_connections < 2 {
+            mistakes.add(CONNECTIONS, "must be at least 2");
+        }
+        let given = or_variables(self.database_url, &["SUPABASE_DB_URL"]);
+        Some(DatabaseConfig {
+            url: postgres_url(URL, given, mistakes)?,
+            root_certificate: self.database_root_certificate,
+            connections: self.database_connections,
+        })
+    }
+}
+
+/// How the database is told to `migrate`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MigrateArguments {
+    /// Postgres, as the owner of the tables.
+    #[arg(long, env = MIGRATE_URL, hide_env_values = true, value_name = "URL")]
+    pub migrate_url: Option<String>,
+    /// The password that the role `atelier_app` gets; left as it is if not set.
+    #[arg(
+        long,
+        env = "ATELIER_APP_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub app_password: Option<String>,
+    /// A PEM file with the certificate that the database's must lead to.
+    #[arg(long, env = "DATABASE_ROOT_CERTIFICATE", value_name = "FILE")]
+    pub database_root_certificate: Option<PathBuf>,
+}
+
+/// What `migrate` works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrateConfig {
+    /// The database, as its owner.
+    pub database: DatabaseConfig,
+    /// The password that the role `atelier_app` gets.
+    pub app_password: Option<Secret>,
+}
+
+impl MigrateArguments {
+    /// Checks the arguments.
+    pub fn check(self, mistakes: &mut Mistakes) -> Option<MigrateConfig> {
+        let given = or_variables(self.migrate_url, &[]);
+        Some(MigrateConfig {
+            database: DatabaseConfig {
+                url: postgres_url(MIGRATE_URL, given, mistakes)?,
+                root_certificate: self.database_root_certificate,
+                connections: 1,
+            },
+            app_password: or_variables(self.app_password, &[]).map(Secret::new),
+        })
+    }
+}
+
+fn postgres_url(
+    variable: &'static str,
+    given: Option<String>,
+    mistakes: &mut Mistakes,
+) -> Option<Secret> {
+    let Some(url) = given else {
+        mistakes.add(
+            variable,
+            "is required: postgres://user:password@host:5432/database",
+        );
+        return None;
+    };
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        mistakes.add(variable, "must begin with postgres://");
+        return None;
+    }
+    Some(Secret::new(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_something_else_is_refused_without_showing_it() {
+        let arguments = DatabaseArguments {
+            database_url: Some("mysql://root:hunter2@host/db".to_owned()),
+            database_root_certificate: None,
+            database_connections: 1,
+        };
+        let mut mistakes = Mistakes::default();
+
+        let config = arguments.check(&mut mistakes);
+
+        let told = mistakes.check(config).expect_err("two mistakes").to_string();
+        assert!(told.contains("DATABASE_URL: must begin with postgres://"));
+        assert!(told.contains("ATELIER_DATABASE_CONNECTIONS: must be at least 2"));
+        assert!(!told.contains("hunter2"));
+    }
+}

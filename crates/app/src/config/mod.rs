@@ -1,0 +1,116 @@
+//! Configuration: flags and environment variables, checked as a whole before anything starts.
+//!
+//! One file per concern, with its variables at its top. A concern reads its arguments
+//! ([`clap`] fills them from flags and variables), and reports everything that is wrong with them
+//! to one list of [`Mistakes`].
+
+pub mod blob;
+pub mod comfyui;
+pub mod database;
+pub mod identity;
+pub mod logging;
+pub mod server;
+pub mod worker;
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// A value that must reach no log and no error. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[hidden]")
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
+pub struct Mistakes(Vec<(&'static str, String)>);
+
+impl Mistakes {
+    /// Notes what is wrong with a variable, and what would be right. The text must not hold a
+    /// secret.
+    pub fn add(&mut self, variable: &'static str, detail: impl Into<String>) {
+        self.0.push((variable, detail.into()));
+    }
+
+    /// The value, if nothing was wrong with anything.
+    ///
+    /// # Errors
+    /// All the mistakes.
+    pub fn check<T>(self, value: Option<T>) -> Result<T, Self> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self),
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the configuration is not complete:")?;
+        self.0
+            .iter()
+            .try_for_each(|(variable, detail)| write!(formatter, "\n  {variable}: {detail}"))
+    }
+}
+
+/// A given value, or that of the first of some variables that go by other names. An empty value
+/// counts as none: that is how compose files pass on what is not set.
+fn or_variables(given: Option<String>, others: &[&str]) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where variables are read; clap reads those with one name"
+    )]
+    let read = |name: &&str| std::env::var(name).ok();
+    given
+        .into_iter()
+        .chain(others.iter().filter_map(read))
+        .find(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add("DATABASE_URL", "is required");
+        mistakes.add("BLOB_URL", "is required");
+
+        let told = mistakes.check(Some(())).map_err(|all| all.to_string());
+
+        assert_eq!(
+            told,
+            Err("the configuration is not complete:\n  \
+                 DATABASE_URL: is required\n  BLOB_URL: is required"
+                .to_owned())
+        );
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[hidden]");
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_none() {
+        assert_eq!(or_variables(Some(String::new()), &[]), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! What the handlers work with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, web};
+use atelier_application::catalogue::CatalogueCache;
+use atelier_application::loras::UploadLora;
+use atelier_application::runs::{AwaitRun, SubmitRun};
+use atelier_application::workflows::{CreateWorkflow, UpdateWorkflow};
+use atelier_domain::ports::{
+    BlobStore, Clock, IdGen, LoraRepo, RunRepo, RunSignals, TokenVerifier, WorkflowRepo,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::health::Readiness;
+use super::problem::Problem;
+
+/// The ports that the API stands on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Knows who sends a request.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// Keeps workflows.
+    pub workflows: Arc<dyn WorkflowRepo>,
+    /// Keeps runs.
+    pub runs: Arc<dyn RunRepo>,
+    /// Keeps LoRAs.
+    pub loras: Arc<dyn LoraRepo>,
+    /// Keeps files.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Wakes whoever waits for a run.
+    pub signals: Arc<dyn RunSignals>,
+    /// What the backends offer.
+    pub catalogue: Arc<CatalogueCache>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Names things, requests included.
+    pub ids: Arc<dyn IdGen>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
+/// How much the API takes, and how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of a LoRA file.
+    pub lora_bytes: u64,
+    /// The most bytes of a JSON body. Larger than the largest graph that the
+    /// domain takes, so that a graph which is too large is told with its
+    /// pointer.
+    pub json_bytes: usize,
+    /// The longest wait for the next piece of a body.
+    pub chunk_wait: Duration,
+    /// The longest wait for a whole JSON body.
+    pub body_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lora_bytes: 16 * 1024 * 1024 * 1024,
+            json_bytes: 5 * 1024 * 1024,
+            chunk_wait: Duration::from_secs(30),
+            body_wait: Duration::from_mins(2),
+        }
+    }
+}
+
+/// Everything that the handlers share: built once, and cloned for no request.
+#[derive(Debug)]
+pub struct Api {
+    ports: Ports,
+    limits: Limits,
+    readiness: Readiness,
+    stopping: CancellationToken,
+    io: Handle,
+    create_workflow: CreateWorkflow,
+    update_workflow: UpdateWorkflow,
+    submit_run: SubmitRun,
+    await_run: AwaitRun,
+    upload_lora: UploadLora,
+}
+
+impl Api {
+    /// Puts the use cases together.
+    ///
+    /// `stopping` is cancelled when the server stops: whoever waits for a run
+    /// is answered then. What must go on after its request was given up is
+    /// spawned on `io`, which outlives the server's own threads.
+    pub fn new(
+        ports: Ports,
+        limits: Limits,
+        readiness: Readiness,
+        stopping: CancellationToken,
+        io: Handle,
+    ) -> Self {
+        Self {
+            create_workflow: CreateWorkflow {
+                workflows: Arc::clone(&ports.workflows),
+                clock: Arc::clone(&ports.clock),
+                ids: Arc::clone(&ports.ids),
+            },
+            update_workflow: UpdateWorkflow {
+                workflows: Arc::clone(&ports.workflows),
+                clock: Arc::clone(&ports.clock),
+            },
+            submit_run: SubmitRun {
+                workflows: Arc::clone(&ports.workflows),
+                loras: Arc::clone(&ports.loras),
+                runs: Arc::clone(&ports.runs),
+                catalogue: Arc::clone(&ports.catalogue),
+                clock: Arc::clone(&ports.clock),
+                ids: Arc::clone(&ports.ids),
+            },
+            await_run: AwaitRun {
+                runs: Arc::clone(&ports.runs),
+                signals: Arc::clone(&ports.signals),
+            },
+            upload_lora: UploadLora {
+                loras: Arc::clone(&ports.loras),
+                blobs: Arc::clone(&ports.blobs),
+                clock: Arc::clone(&ports.clock),
+                ids: Arc::clone(&ports.ids),
+                max_bytes: limits.lora_bytes,
+            },
+            ports,
+            limits,
+            readiness,
+            stopping,
+            io,
+        }
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Cancelled when the server stops.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    pub(crate) fn io(&self) -> &Handle {
+        &self.io
+    }
+
+    pub(crate) fn create_workflow(&self) -> &CreateWorkflow {
+        &self.create_workflow
+    }
+
+    pub(crate) fn update_workflow(&self) -> &UpdateWorkflow {
+        &self.update_workflow
+    }
+
+    pub(crate) fn submit_run(&self) -> &SubmitRun {
+        &self.submit_run
+    }
+
+    pub(crate) fn await_run(&self) -> &AwaitRun {
+        &self.await_run
+    }
+
+    pub(crate) fn upload_lora(&self) -> &UploadLora {
+        &self.upload_lora
+    }
+}
+
+/// The [`Api`] that a request is served by.
+pub(crate) fn api_of(request: &HttpRequest) -> Result<web::Data<Api>, Problem> {
+    request
+        .app_data::<web::Data<Api>>()
+        .cloned()
+        .ok_or_else(|| Problem::internal("the application was built without its Api"))
+}

@@ -1,0 +1,93 @@
+//! The HTTP edge: requests become commands, results become responses.
+//!
+//! One file an endpoint, below [`v1`]; what several of them need lies here.
+//! A handler extracts, asks a use case or a port, and answers; errors become
+//! RFC 9457 problems in [`problem`].
+#![expect(
+    clippy::future_not_send,
+    reason = "actix runs a handler on one thread from its beginning to its end"
+)]
+
+mod api;
+mod auth;
+mod docs;
+mod download;
+mod etag;
+pub mod health;
+mod json;
+pub mod openapi;
+mod page;
+mod path;
+pub mod problem;
+mod query;
+mod range;
+mod request_id;
+mod time;
+mod v1;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::{App, Error, HttpResponse, Resource, web};
+
+pub use api::{Api, Limits, Ports};
+
+use problem::Problem;
+
+/// Below this path is the API.
+pub const PREFIX: &str = "/api/v1/comfyui";
+
+/// Builds the application around `api`.
+pub fn app(
+    api: web::Data<Api>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(api)
+        .wrap(from_fn(request_id::observe))
+        .service(read_only("/healthz", health::healthz))
+        .service(
+            at("/readyz", "GET, HEAD")
+                .route(web::get().to(health::readyz))
+                .route(web::head().to(health::readyz)),
+        )
+        .service(read_only("/openapi.json", docs::document))
+        .service(read_only("/docs", docs::redirect))
+        .service(
+            at("/docs/{file:.*}", "GET, HEAD")
+                .route(web::get().to(docs::pages))
+                .route(web::head().to(docs::pages)),
+        )
+        .service(web::scope(PREFIX).configure(v1::routes))
+        .default_service(web::to(nothing_here))
+}
+
+async fn nothing_here() -> Result<HttpResponse, Problem> {
+    Err(Problem::nothing_here())
+}
+
+/// A path that answers 405 to every method but those that are routed;
+/// `allowed` names them.
+fn at(path: &str, allowed: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        Err::<HttpResponse, _>(Problem::method_not_allowed(allowed))
+    }))
+}
+
+/// A path that is only read, and asks for nothing.
+fn read_only<F, Fut>(path: &str, handler: F) -> Resource
+where
+    F: Fn() -> Fut + Copy + 'static,
+    Fut: Future<Output = HttpResponse> + 'static,
+{
+    at(path, "GET, HEAD")
+        .route(web::get().to(handler))
+        .route(web::head().to(handler))
+}

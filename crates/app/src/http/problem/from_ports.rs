@@ -1,0 +1,136 @@
+//! What the errors of ports and use cases become on the wire.
+
+use atelier_application::loras::UploadLoraError;
+use atelier_application::runs::SubmitRunError;
+use atelier_application::workflows::WorkflowError;
+use atelier_domain::ports::{BlobError, Conflict, IdentityError, RepoError};
+
+use super::{Problem, ProblemCode};
+
+const DATABASE_DOWN: &str = "The database cannot be reached just now.";
+
+impl From<RepoError> for Problem {
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::Unavailable(_) => Self::unavailable(DATABASE_DOWN).because(error),
+            RepoError::Conflict(Conflict::LoraFilename) => lora_filename_taken(),
+            RepoError::Conflict(_) => Self::new(
+                ProblemCode::Conflict,
+                "Something with the same key is stored already; try again.",
+            )
+            .because(error),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<BlobError> for Problem {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Unavailable(_) => {
+                Self::unavailable("The object store cannot be reached just now.").because(error)
+            }
+            BlobError::Full(_) => Self::new(
+                ProblemCode::StorageFull,
+                "The object store has no room left.",
+            )
+            .because(error),
+            BlobError::Refused(_) | BlobError::Backend(_) => {
+                Self::new(ProblemCode::UpstreamFailed, "The object store failed.").because(error)
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Missing => Self::unauthenticated(
+                "Bearer realm=\"atelier\"",
+                "Send an access token in the header `Authorization: Bearer <token>`.",
+            ),
+            IdentityError::Refused(reason) => {
+                Self::unauthenticated("Bearer realm=\"atelier\", error=\"invalid_token\"", reason)
+            }
+            IdentityError::Unavailable(_) => {
+                Self::unavailable("The identity provider cannot be reached just now.")
+                    .because(error)
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<WorkflowError> for Problem {
+    fn from(error: WorkflowError) -> Self {
+        match error {
+            WorkflowError::Invalid(violations) => Self::validation(violations),
+            WorkflowError::Repo(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<SubmitRunError> for Problem {
+    fn from(error: SubmitRunError) -> Self {
+        match error {
+            SubmitRunError::WorkflowNotFound => Self::workflow_not_found(),
+            SubmitRunError::Invalid(violations) => Self::validation(violations),
+            SubmitRunError::Repo(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<UploadLoraError> for Problem {
+    fn from(error: UploadLoraError) -> Self {
+        match error {
+            UploadLoraError::Invalid(violations) => Self::validation(violations),
+            UploadLoraError::NotSafetensors(reason) => Self::invalid("/file", reason),
+            UploadLoraError::TooLarge { limit_bytes } => {
+                Self::too_large("A LoRA file", limit_bytes)
+            }
+            UploadLoraError::FilenameTaken => lora_filename_taken(),
+            UploadLoraError::ReservationLost => Self::new(
+                ProblemCode::Conflict,
+                "The LoRA was deleted while it was being uploaded, or its bytes came too slowly; send it again.",
+            ),
+            UploadLoraError::Repo(error) => error.into(),
+            UploadLoraError::Blob(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+fn lora_filename_taken() -> Problem {
+    Problem::new(
+        ProblemCode::LoraFilenameTaken,
+        "Delete that LoRA first, or send the file under another name.",
+    )
+}
+
+/// What is somebody else's is as absent as what never was.
+impl Problem {
+    pub(crate) fn workflow_not_found() -> Self {
+        Self::new(
+            ProblemCode::WorkflowNotFound,
+            "No workflow of this id is yours or public.",
+        )
+    }
+
+    pub(crate) fn run_not_found() -> Self {
+        Self::new(ProblemCode::RunNotFound, "No run of this id is yours.")
+    }
+
+    pub(crate) fn lora_not_found() -> Self {
+        Self::new(ProblemCode::LoraNotFound, "No LoRA of this id is yours.")
+    }
+
+    pub(crate) fn output_not_found() -> Self {
+        Self::new(
+            ProblemCode::OutputNotFound,
+            "The member `outputs` of the run lists what there is.",
+        )
+    }
+}

@@ -1,0 +1,182 @@
+//! Every request gets an id, a span, a line in the log, and an answer that
+//! names it.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError as _, web};
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::api::Api;
+use super::problem::{PROBLEM_JSON, Problem};
+use crate::logging::Chain;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost middleware.
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(api) = request.app_data::<web::Data<Api>>() else {
+        return Err(Problem::internal("the application was built without its Api").into());
+    };
+    let id = api.ports().ids.new_id();
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        user_id = tracing::field::Empty,
+    );
+    served(id, request, next).instrument(span).await
+}
+
+async fn served(
+    id: Uuid,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    log_foreign_id(request.headers());
+    // One handler's panic must not take the other requests of its thread along.
+    let outcome = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+    let fault = match outcome {
+        Ok(Ok(response)) => {
+            let mut response = with_problem(response.map_into_boxed_body(), id);
+            add_headers(response.headers_mut(), id);
+            let route = response.request().match_pattern();
+            let line = Line {
+                method: method.as_str(),
+                route: route.as_deref().unwrap_or("none"),
+                status: response.status().as_u16(),
+                started,
+            };
+            line.log(response.response().error().and_then(Error::as_error));
+            return Ok(response);
+        }
+        Ok(Err(error)) => Problem::of_status(error.as_response_error().status_code()),
+        Err(_panic) => Problem::internal("a handler panicked; the line before says where"),
+    };
+    let line = Line {
+        method: method.as_str(),
+        route: "none",
+        status: fault.status_code().as_u16(),
+        started,
+    };
+    line.log(Some(&fault));
+    let header = HeaderValue::try_from(id.to_string()).map_err(Problem::internal)?;
+    Err(fault
+        .with_instance(id)
+        .with_header(X_REQUEST_ID, header)
+        .into())
+}
+
+/// Makes every error a problem document that names the request, also those
+/// that the framework made by itself.
+fn with_problem(response: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (request, response) = response.into_parts();
+    let problem: Option<&Problem> = response.error().and_then(Error::as_error);
+    let told = match problem {
+        Some(problem) => problem.to_response(Some(id)),
+        None if is_problem(response.headers()) => return ServiceResponse::new(request, response),
+        None => Problem::of_status(status).to_response(Some(id)),
+    };
+    // The error stays with the response, for the line in the log.
+    let (told, body) = told.into_parts();
+    let response = response.set_body(body);
+    let mut response = response;
+    *response.headers_mut() = told.headers().clone();
+    ServiceResponse::new(request, response)
+}
+
+fn is_problem(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes() == PROBLEM_JSON.as_bytes())
+}
+
+fn add_headers(headers: &mut HeaderMap, id: Uuid) {
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let mut default = |name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    default(CACHE_CONTROL, "no-store");
+    default(
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    );
+}
+
+/// A proxy's own id goes into the log, never into our answers: it is the
+/// sender's text.
+fn log_foreign_id(headers: &HeaderMap) {
+    let sane = |text: &&str| {
+        (1..=100).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    let foreign = headers
+        .get(&X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    if let Some(foreign_request_id) = foreign.filter(sane) {
+        tracing::info!(
+            foreign_request_id,
+            "the sender calls this request {foreign_request_id}"
+        );
+    }
+}
+
+/// One request's line in the log. Neither query nor headers are in it: they
+/// may hold secrets.
+struct Line<'a> {
+    method: &'a str,
+    route: &'a str,
+    status: u16,
+    started: Instant,
+}
+
+impl Line<'_> {
+    fn log(&self, problem: Option<&Problem>) {
+        let Self {
+            method,
+            route,
+            status,
+            started,
+        } = *self;
+        let duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        let code = problem.map(|problem| problem.code().slug());
+        if let Some(cause) = problem.and_then(Problem::cause) {
+            let cause = Chain(cause);
+            if status >= 500 {
+                tracing::error!(method, route, status, duration_ms, code, %cause, "{method} {route} failed");
+            } else {
+                tracing::info!(method, route, status, duration_ms, code, %cause, "{method} {route}");
+            }
+        } else if matches!(route, "/healthz" | "/readyz") && status < 500 {
+            tracing::debug!(method, route, status, duration_ms, "{method} {route}");
+        } else {
+            tracing::info!(method, route, status, duration_ms, code, "{method} {route}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `GET /loras/{id}/content`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::http::api::Api;
+use crate::http::auth::AuthActor;
+use crate::http::download::Download;
+use crate::http::openapi::ProblemResponse;
+use crate::http::path::PathSegments;
+use crate::http::problem::{Problem, ProblemCode};
+use crate::http::query::Query;
+
+/// Reads a LoRA's bytes, or a range of them.
+#[utoipa::path(get, path = "/api/v1/comfyui/loras/{id}/content", operation_id = "getLoraContent", tag = "loras",
+    params(
+        ("id" = Uuid, Path, description = "The LoRA's id."),
+        ("Range" = Option<String>, Header, description = "Which bytes, such as `bytes=0-99`."),
+        ("If-Range" = Option<String>, Header, description = "The ETag that the range is of."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag that one has.")),
+    responses(
+        (status = 200, description = "The bytes.", content_type = "application/octet-stream",
+            headers(("ETag" = String, description = "The SHA-256 digest of the bytes."),
+                ("Content-Disposition" = String, description = "What it is called."))),
+        (status = 206, description = "Some of the bytes.", content_type = "application/octet-stream",
+            headers(("Content-Range" = String, description = "Which."))),
+        (status = 304, description = "It is what one has."),
+        (status = 400, response = ProblemResponse),
+        (status = 401, response = ProblemResponse),
+        (status = 404, response = ProblemResponse),
+        (status = 409, response = ProblemResponse),
+        (status = 416, response = ProblemResponse)))]
+pub(crate) async fn handler(
+    api: web::Data<Api>,
+    AuthActor(actor): AuthActor,
+    path: PathSegments,
+    query: Query,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    query.finish()?;
+    let ports = api.ports();
+    let lora = ports.loras.get(&actor, path.id()?).await?;
+    let lora = lora.ok_or_else(Problem::lora_not_found)?;
+    let Some(content) = &lora.content else {
+        return Err(Problem::new(
+            ProblemCode::LoraNotReady,
+            format!(
+                "The LoRA is {}: its bytes are not there.",
+                lora.status.as_str()
+            ),
+        ));
+    };
+    let download = Download {
+        key: &lora.blob_key,
+        size_bytes: content.file_size,
+        sha256: content.sha256,
+        content_type: "application/octet-stream",
+        filename: lora.filename.as_str(),
+    };
+    download
+        .respond(&request, ports.blobs.as_ref(), Problem::lora_not_found)
+        .await
+}

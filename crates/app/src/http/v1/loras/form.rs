@@ -1,0 +1,303 @@
+//! The form in which a LoRA comes, read while it comes.
+
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::HttpRequest;
+use actix_web::http::header::{DispositionParam, HeaderMap};
+use actix_web::web::{BytesMut, Payload};
+use atelier_application::loras::{LoraDetails, LoraUpload, UploadLora};
+use atelier_domain::actor::Actor;
+use atelier_domain::lora::Lora;
+use atelier_domain::text::{Description, Name, Tags};
+use atelier_domain::validation::{Violation, pointer_token};
+use futures_util::{Stream, StreamExt as _};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use crate::http::api::{Api, Limits};
+use crate::http::json::{broken_body, content_length, too_slow};
+use crate::http::problem::{Problem, ProblemCode};
+
+/// What a form has besides its file: boundaries, headers, texts.
+const FORM_SLACK_BYTES: u64 = 1024 * 1024;
+/// The most bytes of all texts of a form together: the largest description has
+/// 40 000, the largest tags have 8 000.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// The most fields: each has a price even if it is empty.
+const MAX_FIELDS: usize = 200;
+
+/// Refuses a body that says itself that it is too large, before it is read.
+pub(super) fn refuse_oversized(request: &HttpRequest, limits: &Limits) -> Result<(), Problem> {
+    let most = limits.lora_bytes.saturating_add(FORM_SLACK_BYTES);
+    match content_length(request.headers()) {
+        Some(length) if length > most => Err(Problem::too_large("A LoRA file", limits.lora_bytes)),
+        _ => Ok(()),
+    }
+}
+
+/// A form being read. Dropped, because its sender is gone, it gives the upload
+/// up.
+pub(super) struct UploadForm<'a> {
+    actor: Actor,
+    limits: &'a Limits,
+    upload_lora: &'a UploadLora,
+    io: &'a Handle,
+    upload: Option<AbortOnDrop>,
+    details: LoraDetails,
+    text_bytes: usize,
+    violations: Vec<Violation>,
+}
+
+impl<'a> UploadForm<'a> {
+    pub(super) fn new(api: &'a Api, actor: Actor) -> Self {
+        Self {
+            actor,
+            limits: api.limits(),
+            upload_lora: api.upload_lora(),
+            io: api.io(),
+            upload: None,
+            details: LoraDetails::default(),
+            text_bytes: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Reads all fields, in whatever order they come.
+    ///
+    /// # Errors
+    /// Whatever can be told before the end is told then: nobody sends
+    /// gigabytes for a typing error.
+    pub(super) async fn read(
+        &mut self,
+        headers: &HeaderMap,
+        payload: Payload,
+    ) -> Result<(), Problem> {
+        let read = self.fields(headers, payload).await;
+        if read.is_err() {
+            // Before the answer, so that whoever tries again finds the name free.
+            self.give_up().await;
+        }
+        read
+    }
+
+    async fn give_up(&mut self) {
+        if let Some(upload) = self.upload.take().and_then(|mut upload| upload.take()) {
+            upload.abort().await;
+        }
+    }
+
+    async fn fields(&mut self, headers: &HeaderMap, payload: Payload) -> Result<(), Problem> {
+        let mut form = Multipart::new(headers, payload);
+        let mut fields = 0_usize;
+        while let Some(field) = next(self.limits, &mut form).await? {
+            fields += 1;
+            if fields > MAX_FIELDS {
+                return Err(Problem::invalid(
+                    "",
+                    format!("must have at most {MAX_FIELDS} fields"),
+                ));
+            }
+            self.field(field).await?;
+        }
+        Ok(())
+    }
+
+    async fn field(&mut self, mut field: Field) -> Result<(), Problem> {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "file" => self.file(field).await,
+            "name" => {
+                let text = self.text(&mut field, &name).await?;
+                self.check(&name, Name::parse(&text).err());
+                let earlier = self.details.name.replace(text);
+                self.once(&name, earlier.as_ref())
+            }
+            "description" => {
+                let text = self.text(&mut field, &name).await?;
+                self.check(&name, Description::parse(&text).err());
+                let earlier = self.details.description.replace(text);
+                self.once(&name, earlier.as_ref())
+            }
+            "tags" => {
+                let text = self.text(&mut field, &name).await?;
+                let words = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|word| !word.is_empty());
+                self.details.tags.extend(words.map(str::to_owned));
+                if let Err((index, fault)) = Tags::parse(&self.details.tags) {
+                    let pointer = index.map_or(name, |index| format!("tags/{index}"));
+                    self.check(&pointer, Some(fault));
+                }
+                self.refuse_invalid()
+            }
+            unknown => Err(Problem::invalid(
+                format!("/{}", pointer_token(unknown)),
+                "is not a field of this form; it has file, name, description and tags",
+            )),
+        }
+    }
+
+    fn check(&mut self, field: &str, fault: Option<impl ToString>) {
+        if let Some(fault) = fault {
+            self.violations
+                .push(Violation::new(format!("/{field}"), fault.to_string()));
+        }
+    }
+
+    fn once(&mut self, field: &str, earlier: Option<&String>) -> Result<(), Problem> {
+        self.check(field, earlier.map(|_| "is there more than once"));
+        self.refuse_invalid()
+    }
+
+    /// With a file on its way, faults are told at once; before it, they are
+    /// collected until it begins.
+    fn refuse_invalid(&mut self) -> Result<(), Problem> {
+        if self.upload.is_none() || self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::validation(std::mem::take(&mut self.violations)))
+        }
+    }
+
+    async fn file(&mut self, mut field: Field) -> Result<(), Problem> {
+        if self.upload.is_some() {
+            return Err(Problem::invalid("/file", "is there more than once"));
+        }
+        if !self.violations.is_empty() {
+            return Err(Problem::validation(std::mem::take(&mut self.violations)));
+        }
+        let Some(filename) = filename(&field) else {
+            return Err(Problem::invalid(
+                "/file",
+                "has no file name; send it as a file, as in curl's -F file=@style.safetensors",
+            ));
+        };
+        let upload = self
+            .upload_lora
+            .begin(self.actor.clone(), &filename, None)
+            .await?;
+        let upload = self
+            .upload
+            .insert(AbortOnDrop::new(upload, self.io.clone()));
+        while let Some(chunk) = next(self.limits, &mut field).await? {
+            upload.write(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn text(&mut self, field: &mut Field, name: &str) -> Result<String, Problem> {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = next(self.limits, field).await? {
+            self.text_bytes += chunk.len();
+            if self.text_bytes > MAX_TEXT_BYTES {
+                return Err(Problem::invalid(
+                    format!("/{name}"),
+                    format!(
+                        "is too long: the texts of a form have at most {MAX_TEXT_BYTES} bytes together"
+                    ),
+                ));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_not_utf8| Problem::invalid(format!("/{name}"), "must be UTF-8"))
+    }
+
+    /// Makes the LoRA of it.
+    ///
+    /// This goes on, as a task of its own, even if the sender is gone: the whole
+    /// file is there.
+    pub(super) async fn finish(mut self) -> Result<Lora, Problem> {
+        let Some(upload) = self.upload.take().and_then(|mut upload| upload.take()) else {
+            self.check("file", Some("is missing"));
+            return Err(Problem::validation(self.violations));
+        };
+        let finishing = upload.finish(self.details).in_current_span();
+        let lora = actix_web::rt::spawn(finishing)
+            .await
+            .map_err(Problem::internal)??;
+        Ok(lora)
+    }
+}
+
+/// Waits for the next piece, for a bounded time.
+async fn next<T>(
+    limits: &Limits,
+    stream: &mut (impl Stream<Item = Result<T, MultipartError>> + Unpin),
+) -> Result<Option<T>, Problem> {
+    match timeout(limits.chunk_wait, stream.next()).await {
+        Ok(piece) => piece.transpose().map_err(broken_form),
+        Err(_elapsed) => Err(too_slow()),
+    }
+}
+
+/// The file's name as its sender wrote it; RFC 7578 section 4.2 has it in
+/// `filename`, some clients also in `filename*`.
+fn filename(field: &Field) -> Option<String> {
+    let disposition = field.content_disposition()?;
+    let extended = disposition
+        .parameters
+        .iter()
+        .find_map(|parameter| match parameter {
+            DispositionParam::FilenameExt(value) => String::from_utf8(value.value.clone()).ok(),
+            _ => None,
+        });
+    extended.or_else(|| disposition.get_filename().map(str::to_owned))
+}
+
+fn broken_form(error: MultipartError) -> Problem {
+    match error {
+        MultipartError::ContentTypeMissing
+        | MultipartError::ContentTypeParse
+        | MultipartError::ContentTypeIncompatible => Problem::new(
+            ProblemCode::UnsupportedMediaType,
+            "Send multipart/form-data, and say so in the header `Content-Type`.",
+        ),
+        MultipartError::Payload(error) => broken_body(&error),
+        error => Problem::new(
+            ProblemCode::InvalidMultipart,
+            format!("The form is malformed or incomplete: {error}."),
+        ),
+    }
+}
+
+/// An upload whose sender may go away at any await. What is stored so far is
+/// thrown away then, on a runtime that outlives the request.
+struct AbortOnDrop {
+    upload: Option<LoraUpload>,
+    io: Handle,
+}
+
+impl AbortOnDrop {
+    fn new(upload: LoraUpload, io: Handle) -> Self {
+        Self {
+            upload: Some(upload),
+            io,
+        }
+    }
+
+    /// After an error the upload has cleaned up after itself.
+    async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), Problem> {
+        let Some(upload) = &mut self.upload else {
+            return Err(Problem::internal("an upload was written to after its end"));
+        };
+        let written = upload.write(bytes).await;
+        if written.is_err() {
+            self.upload = None;
+        }
+        Ok(written?)
+    }
+
+    fn take(&mut self) -> Option<LoraUpload> {
+        self.upload.take()
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            drop(self.io.spawn(upload.abort().in_current_span()));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Version 1 of the API, below [`PREFIX`](super::PREFIX).
+
+pub(crate) mod loras;
+pub(crate) mod runs;
+pub(crate) mod workflows;
+
+use actix_web::web::{self, ServiceConfig};
+
+use super::at;
+
+/// Routes everything. Literal segments stand before `{id}`: the first that
+/// matches serves.
+pub(crate) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/workflows", "GET, HEAD, POST")
+                .route(web::get().to(workflows::list::handler))
+                .route(web::head().to(workflows::list::handler))
+                .route(web::post().to(workflows::create::handler)),
+        )
+        .service(
+            at("/workflows/{id}", "DELETE, GET, HEAD, PATCH, PUT")
+                .route(web::get().to(workflows::get::handler))
+                .route(web::head().to(workflows::get::handler))
+                .route(web::put().to(workflows::replace::handler))
+                .route(web::patch().to(workflows::patch::handler))
+                .route(web::delete().to(workflows::delete::handler)),
+        )
+        .service(at("/workflows/{id}/run", "POST").route(web::post().to(workflows::run::handler)))
+        .service(
+            at("/workflows/{id}/runs", "GET, HEAD")
+                .route(web::get().to(workflows::runs::handler))
+                .route(web::head().to(workflows::runs::handler)),
+        )
+        .service(
+            at("/runs", "GET, HEAD")
+                .route(web::get().to(runs::list::handler))
+                .route(web::head().to(runs::list::handler)),
+        )
+        .service(
+            at("/runs/{id}", "GET, HEAD")
+                .route(web::get().to(runs::get::handler))
+                .route(web::head().to(runs::get::handler)),
+        )
+        .service(at("/runs/{id}/cancel", "POST").route(web::post().to(runs::cancel::handler)))
+        .service(
+            at("/runs/{id}/outputs/{index}", "GET, HEAD")
+                .route(web::get().to(runs::output::handler))
+                .route(web::head().to(runs::output::handler)),
+        )
+        .service(
+            at("/loras", "GET, HEAD, POST")
+                .route(web::get().to(loras::list::handler))
+                .route(web::head().to(loras::list::handler))
+                .route(web::post().to(loras::upload::handler)),
+        )
+        .service(
+            at("/loras/{id}", "DELETE, GET, HEAD")
+                .route(web::get().to(loras::get::handler))
+                .route(web::head().to(loras::get::handler))
+                .route(web::delete().to(loras::delete::handler)),
+        )
+        .service(
+            at("/loras/{id}/content", "GET, HEAD")
+                .route(web::get().to(loras::content::handler))
+                .route(web::head().to(loras::content::handler)),
+        );
+}

@@ -1,0 +1,53 @@
+//! `PATCH /workflows/{id}`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::dto::{PatchBody, WorkflowBody, workflow_response};
+use super::precondition::{expected_revision, written};
+use crate::http::api::Api;
+use crate::http::auth::AuthActor;
+use crate::http::etag::IfMatch;
+use crate::http::json::JsonBody;
+use crate::http::openapi::ProblemResponse;
+use crate::http::path::PathSegments;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+
+/// Changes some members of a workflow of one's own.
+#[utoipa::path(patch, path = "/api/v1/comfyui/workflows/{id}", operation_id = "patchWorkflow", tag = "workflows",
+    params(
+        ("id" = Uuid, Path, description = "The workflow's id."),
+        ("If-Match" = Option<String>, Header, description = "The ETag that it must have.")),
+    request_body(content(
+        (PatchBody = "application/merge-patch+json"),
+        (PatchBody = "application/json"))),
+    responses(
+        (status = 200, description = "It is written.", body = WorkflowBody,
+            headers(("ETag" = String, description = "Its revision."))),
+        (status = 400, response = ProblemResponse),
+        (status = 401, response = ProblemResponse),
+        (status = 403, response = ProblemResponse),
+        (status = 404, response = ProblemResponse),
+        (status = 412, response = ProblemResponse),
+        (status = 422, response = ProblemResponse)))]
+pub(crate) async fn handler(
+    api: web::Data<Api>,
+    AuthActor(actor): AuthActor,
+    path: PathSegments,
+    query: Query,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Result<HttpResponse, Problem> {
+    query.finish()?;
+    let id = path.id()?;
+    let body = body.read_patch(api.limits()).await?;
+    let patch = PatchBody::read(&body)?.into_patch();
+    let condition = IfMatch::of(request.headers());
+    let expected = expected_revision(&api, &actor, id, condition).await?;
+    let outcome = api
+        .update_workflow()
+        .patch(&actor, id, patch, expected)
+        .await?;
+    let workflow = written(outcome, |now| Some(now.revision))?;
+    workflow_response(HttpResponse::Ok(), &workflow)
+}

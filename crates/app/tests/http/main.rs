@@ -1,0 +1,23 @@
+//! The HTTP edge on the fakes of `atelier-testkit`: what goes in, what comes
+//! out, and what every mistake is answered with.
+#![expect(
+    clippy::expect_used,
+    clippy::future_not_send,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "everything here runs inside tests, on one thread, and a panic is the report"
+)]
+
+mod auth;
+mod bodies;
+mod documents;
+mod files;
+mod health;
+mod lists;
+mod lora_uploads;
+mod loras;
+mod runs;
+mod sockets;
+mod support;
+mod workflows;

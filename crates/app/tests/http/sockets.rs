@@ -1,0 +1,144 @@
+//! What only shows on a real connection.
+
+use std::time::Duration;
+
+use actix_web::{HttpServer, web};
+use atelier::http;
+use atelier_testkit::build::safetensors_bytes;
+use atelier_testkit::{PATIENCE, wait_until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{API, World};
+
+/// Serves a world on a real socket for as long as the test lasts.
+async fn connect(world: &World) -> TcpStream {
+    let api = world.api();
+    let server = HttpServer::new(move || http::app(web::Data::clone(&api)))
+        .workers(1)
+        .disable_signals()
+        .bind(("127.0.0.1", 0))
+        .unwrap();
+    let address = server.addrs()[0];
+    actix_web::rt::spawn(server.run());
+    TcpStream::connect(address).await.unwrap()
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    tokio::time::timeout(PATIENCE, reading)
+        .await
+        .expect("an answer in time")
+        .unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// The beginning of an upload of a good file, up to the middle of the file.
+fn half_an_upload() -> Vec<u8> {
+    let mut request = format!(
+        "POST {API}/loras HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 50000\r\n\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.safetensors\"\r\n\r\n"
+    )
+    .into_bytes();
+    request.extend_from_slice(&safetensors_bytes(1)[..3_000]);
+    request
+}
+
+async fn statuses(world: &World) -> Vec<&'static str> {
+    use atelier_domain::lora::LoraFilter;
+    use atelier_domain::page::PageRequest;
+    use atelier_domain::ports::LoraRepo as _;
+
+    let loras = world.store.loras();
+    let page = loras
+        .list(&world.alice, LoraFilter::default(), PageRequest::default())
+        .await
+        .unwrap();
+    page.items.iter().map(|lora| lora.status.as_str()).collect()
+}
+
+#[actix_web::test]
+async fn an_upload_whose_sender_is_gone_is_given_up() {
+    let world = World::new();
+    let mut stream = connect(&world).await;
+    stream.write_all(&half_an_upload()).await.unwrap();
+    wait_until("the upload began", PATIENCE, async || {
+        statuses(&world).await == ["uploading"]
+    })
+    .await;
+
+    drop(stream);
+
+    wait_until("the upload is given up", PATIENCE, async || {
+        statuses(&world).await == ["failed"]
+    })
+    .await;
+    assert_eq!(world.blobs.keys(), []);
+}
+
+#[actix_web::test]
+async fn an_upload_that_stands_still_is_408_and_given_up() {
+    let mut world = World::new();
+    world.limits.chunk_wait = Duration::from_millis(50);
+    let mut stream = connect(&world).await;
+    stream.write_all(&half_an_upload()).await.unwrap();
+
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request-timeout\""), "{answer}");
+    wait_until("the upload is given up", PATIENCE, async || {
+        statuses(&world).await == ["failed"]
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn head_has_the_headers_of_get_and_no_body() {
+    let world = World::new();
+    let mut stream = connect(&world).await;
+    let request = "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    stream.write_all(request.as_bytes()).await.unwrap();
+
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("content-length: 15\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[actix_web::test]
+async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
+    let world = World::new();
+    let mut stream = connect(&world).await;
+    let request = format!(
+        "POST {API}/loras HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer alice\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99999999999\r\n\r\n"
+    );
+
+    stream.write_all(request.as_bytes()).await.unwrap();
+
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[actix_web::test]
+async fn a_path_that_climbs_leads_nowhere_and_the_connection_goes_on() {
+    let world = World::new();
+    let mut stream = connect(&world).await;
+    let request = "GET /docs/../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    stream.write_all(request.as_bytes()).await.unwrap();
+
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("\r\n\r\n{\"status\":\"ok\"}"), "{answer}");
+}
