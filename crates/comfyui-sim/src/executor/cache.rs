@@ -1,6 +1,6 @@
 //! The result cache: the previous prompt's results, whoever sent it (`reference/comfyui/PROTOCOL.md` section 8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -26,8 +26,8 @@ impl Cache {
 
     /// Drops every result that the prompt with these signatures has no use for.
     pub(crate) fn keep_only(&mut self, signatures: &HashMap<String, Digest>) {
-        self.results
-            .retain(|signature, _| signatures.values().any(|used| used == signature));
+        let used: HashSet<&Digest> = signatures.values().collect();
+        self.results.retain(|signature, _| used.contains(signature));
     }
 }
 

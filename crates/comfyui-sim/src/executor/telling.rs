@@ -170,7 +170,7 @@ impl Run<'_> {
                 "executed": self.record.borrow().executed,
                 "exception_message": format!("{message}\n"),
                 "exception_type": exception,
-                "traceback": [format!("  File \"/opt/ComfyUI/execution.py\", in execute: {class_type}\n")],
+                "traceback": ["  File \"/opt/ComfyUI/execution.py\", line 1, in simulated\n"],
                 "current_inputs": call.described_arguments(hidden),
                 "current_outputs": self.item.prompt.order,
             }),

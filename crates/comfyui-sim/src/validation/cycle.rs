@@ -21,25 +21,27 @@ pub(crate) fn find(prompt: &Prompt, outputs: &[String]) -> Option<Cycle> {
     for output in outputs {
         // The way from the output to where the walk is, with the links that are still to be followed at each node.
         let mut way: Vec<(&str, Vec<&str>)> = vec![(output, links(prompt, output))];
+        let mut on_way: HashSet<&str> = HashSet::from([output.as_str()]);
         while let Some((node_id, open)) = way.last_mut() {
             let Some(next) = open.pop() else {
                 done.insert(node_id);
+                on_way.remove(node_id);
                 way.pop();
                 continue;
             };
-            if let Some(start) = way.iter().position(|(node_id, _)| *node_id == next) {
-                let nodes = way
+            if on_way.contains(next) {
+                let circle = way
                     .iter()
-                    .skip(start)
-                    .map(|(node_id, _)| (*node_id).to_owned())
-                    .collect();
+                    .map(|(node_id, _)| *node_id)
+                    .skip_while(|node_id| *node_id != next);
                 return Some(Cycle {
-                    nodes,
+                    nodes: circle.map(str::to_owned).collect(),
                     output: output.clone(),
                 });
             }
             if !done.contains(next) {
                 way.push((next, links(prompt, next)));
+                on_way.insert(next);
             }
         }
     }
