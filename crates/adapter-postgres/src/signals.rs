@@ -1,0 +1,211 @@
+//! Signals about runs, by LISTEN and NOTIFY.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use atelier_domain::ids::RunId;
+use atelier_domain::ports::{RunSignals, RunTopic, SignalStream};
+use diesel_async::SimpleAsyncConnection;
+use futures_util::{StreamExt, pin_mut};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::connect::Connector;
+
+/// The first pause before connecting again; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How many topics there are before those that nobody watches any more are looked for.
+const SWEEP_FROM: usize = 256;
+
+/// Implements [`RunSignals`].
+#[derive(Clone)]
+pub struct PgRunSignals {
+    listener: Arc<Listener>,
+}
+
+impl PgRunSignals {
+    pub(crate) fn new(listener: Arc<Listener>) -> Self {
+        Self { listener }
+    }
+}
+
+impl fmt::Debug for PgRunSignals {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PgRunSignals")
+            .finish_non_exhaustive()
+    }
+}
+
+impl RunSignals for PgRunSignals {
+    fn watch(&self, topic: RunTopic) -> SignalStream {
+        self.listener.start();
+        let receiver = self.listener.hub.subscribe(topic);
+        Box::pin(futures_util::stream::unfold(
+            receiver,
+            |mut receiver| async {
+                receiver.changed().await.ok()?;
+                Some(((), receiver))
+            },
+        ))
+    }
+}
+
+/// One connection that listens for every watcher of a store, made when the first one comes.
+pub(crate) struct Listener {
+    hub: Arc<Hub>,
+    connector: Arc<Connector>,
+    runtime: Handle,
+    started: Once,
+    /// Dropped with the store: then the connection is closed and every stream ends.
+    alive: watch::Sender<()>,
+}
+
+impl Listener {
+    pub(crate) fn new(connector: Arc<Connector>, runtime: Handle) -> Self {
+        Self {
+            hub: Arc::default(),
+            connector,
+            runtime,
+            started: Once::new(),
+            alive: watch::Sender::new(()),
+        }
+    }
+
+    fn start(&self) {
+        self.started.call_once(|| {
+            let hub = Arc::clone(&self.hub);
+            let connector = Arc::clone(&self.connector);
+            let mut alive = self.alive.subscribe();
+            self.runtime.spawn(async move {
+                tokio::select! {
+                    _store_is_gone = alive.changed() => {}
+                    () = listen_for_ever(&connector, &hub) => {}
+                }
+            });
+        });
+    }
+}
+
+async fn listen_for_ever(connector: &Connector, hub: &Hub) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listen(connector, hub, &mut pause).await {
+            Ok(()) => tracing::warn!("the connection that listens for runs was closed"),
+            Err(error) => {
+                tracing::warn!(%error, retry_ms = pause.as_millis(), "cannot listen for runs");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// Listens until the connection ends.
+async fn listen(
+    connector: &Connector,
+    hub: &Hub,
+    pause: &mut Duration,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut connection = connector.connect().await?;
+    connection.batch_execute("LISTEN atelier_runs").await?;
+    *pause = FIRST_PAUSE;
+    // Whatever happened before this moment was not heard.
+    hub.wake_everybody();
+    let notifications = connection.notifications_stream();
+    pin_mut!(notifications);
+    while let Some(notification) = notifications.next().await {
+        hub.wake(&notification?.payload);
+    }
+    Ok(())
+}
+
+/// Who watches what.
+#[derive(Default)]
+struct Hub {
+    topics: Mutex<HashMap<RunTopic, watch::Sender<()>>>,
+}
+
+impl Hub {
+    fn topics(&self) -> std::sync::MutexGuard<'_, HashMap<RunTopic, watch::Sender<()>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe(&self, topic: RunTopic) -> watch::Receiver<()> {
+        let mut topics = self.topics();
+        // Amortised: a sweep that leaves most is followed by as many subscriptions again before the next.
+        if topics.len() >= SWEEP_FROM && topics.len() == topics.capacity() {
+            topics.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        topics.entry(topic).or_default().subscribe()
+    }
+
+    /// Reads a payload of the trigger's: a run's id, and ` queued` if it waits now.
+    fn wake(&self, payload: &str) {
+        let (id, queued) = match payload.strip_suffix(" queued") {
+            Some(id) => (id, true),
+            None => (payload, false),
+        };
+        let mut topics = self.topics();
+        if let Ok(id) = id.parse::<RunId>() {
+            let topic = RunTopic::Run(id);
+            if topics
+                .get(&topic)
+                .is_some_and(|sender| sender.send(()).is_err())
+            {
+                topics.remove(&topic);
+            }
+        }
+        if queued && let Some(sender) = topics.get(&RunTopic::Queue) {
+            sender.send_replace(());
+        }
+    }
+
+    fn wake_everybody(&self) {
+        for sender in self.topics().values() {
+            sender.send_replace(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn run(number: u128) -> RunId {
+        RunId::new(uuid::Uuid::from_u128(number))
+    }
+
+    fn woken(receiver: &mut watch::Receiver<()>) -> bool {
+        receiver.changed().now_or_never().is_some()
+    }
+
+    #[test]
+    fn only_the_topics_concerned_wake() {
+        let hub = Hub::default();
+        let mut queue = hub.subscribe(RunTopic::Queue);
+        let mut first = hub.subscribe(RunTopic::Run(run(1)));
+        let mut second = hub.subscribe(RunTopic::Run(run(2)));
+
+        hub.wake(&run(1).to_string());
+        assert!(woken(&mut first) && !woken(&mut second) && !woken(&mut queue));
+
+        hub.wake(&format!("{} queued", run(2)));
+        assert!(!woken(&mut first) && woken(&mut second) && woken(&mut queue));
+    }
+
+    #[test]
+    fn topics_that_nobody_watches_are_forgotten() {
+        let hub = Hub::default();
+        for number in 0..10_000 {
+            drop(hub.subscribe(RunTopic::Run(run(number))));
+        }
+
+        assert!(hub.topics().len() < 2 * SWEEP_FROM);
+    }
+}

@@ -1,0 +1,163 @@
+//! The pool, and the way from it to the repositories.
+
+use std::fmt;
+use std::sync::Arc;
+
+use atelier_domain::actor::Actor;
+use atelier_domain::ids::UserId;
+use atelier_domain::ports::RepoError;
+use deadpool::Runtime;
+use diesel::QueryResult;
+use diesel::sql_types::Bool;
+use diesel::{ConnectionError, QueryableByName};
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::connect::Connector;
+use crate::error::of_pool;
+use crate::options::{PgOpenError, PgOptions};
+use crate::signals::Listener;
+use crate::statement::Statement;
+use crate::transaction::{Lease, Role};
+use crate::{PgLoraRepo, PgRunQueue, PgRunRepo, PgRunSignals, PgWorkflowRepo};
+
+/// The database, as the server and the workers use it. Cheap to clone.
+#[derive(Clone)]
+pub struct PgStore {
+    pool: Pool<AsyncPgConnection>,
+    listener: Arc<Listener>,
+}
+
+impl PgStore {
+    /// Makes the pool. Nothing is connected yet, so this succeeds while the database is down; [`PgStore::check`] tells.
+    ///
+    /// Sockets are driven by `runtime`, which must be multi-threaded and outlive the store. It must not be one of
+    /// actix-web's own runtimes: a connection driven there stands still while that worker does anything else.
+    ///
+    /// # Errors
+    /// [`PgOpenError`] for options that can never work.
+    pub fn connect(options: &PgOptions, runtime: Handle) -> Result<Self, PgOpenError> {
+        if options.max_connections == 0 {
+            return Err(PgOpenError::Limit("the pool needs at least one connection"));
+        }
+        let connector = Arc::new(Connector::new(options)?);
+        let listener = Arc::new(Listener::new(Arc::clone(&connector), runtime.clone()));
+
+        let mut config = ManagerConfig::default();
+        // Whether the socket is closed and the transaction over is known without asking the database.
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(move |_no_address| {
+            let connector = Arc::clone(&connector);
+            let opening = runtime.spawn(async move { connector.connect().await });
+            async move {
+                opening
+                    .await
+                    .map_err(|stopped| ConnectionError::BadConnection(stopped.to_string()))?
+            }
+            .boxed()
+        });
+        let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config("", config))
+            .max_size(options.max_connections)
+            .wait_timeout(Some(options.wait_timeout))
+            .create_timeout(Some(options.wait_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_no_runtime| {
+                PgOpenError::Limit("the pool needs a runtime for its timeouts")
+            })?;
+        Ok(Self { pool, listener })
+    }
+
+    /// Everybody's workflows.
+    pub fn workflows(&self) -> PgWorkflowRepo {
+        PgWorkflowRepo::new(self.clone())
+    }
+
+    /// Runs, from their owners' side.
+    pub fn runs(&self) -> PgRunRepo {
+        PgRunRepo::new(self.clone())
+    }
+
+    /// Runs, from the workers' side.
+    pub fn queue(&self) -> PgRunQueue {
+        PgRunQueue::new(self.clone())
+    }
+
+    /// Everybody's LoRAs.
+    pub fn loras(&self) -> PgLoraRepo {
+        PgLoraRepo::new(self.clone())
+    }
+
+    /// Signals about runs, over one connection for the whole store.
+    pub fn signals(&self) -> PgRunSignals {
+        PgRunSignals::new(Arc::clone(&self.listener))
+    }
+
+    /// Makes sure that the database answers, is migrated, and lets this login become the roles that it needs.
+    ///
+    /// # Errors
+    /// [`RepoError::Unavailable`] if it does not answer, [`RepoError::Backend`] saying what is missing otherwise.
+    pub async fn check(&self) -> Result<(), RepoError> {
+        let nobody = Actor::new(UserId::new(Uuid::nil()));
+        for role in [Role::Person(&nobody), Role::Writer(&nobody), Role::Service] {
+            // To become the role is all that there is to see, except as a worker.
+            let sql = match role {
+                Role::Service => MIGRATED,
+                Role::Person(_) | Role::Writer(_) => "select true as migrated",
+            };
+            let Migrated { migrated } = self
+                .transact(role, |mut connection| {
+                    async move { Statement::new(sql).get_result(&mut connection).await }.boxed()
+                })
+                .await?;
+            if !migrated {
+                return Err(RepoError::Backend(
+                    "the database lacks Atelier's tables; run `atelier migrate` with its owner's address".into(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `work` in a transaction under `role`; see [`Lease::transact`].
+    pub(crate) async fn transact<T, F>(&self, role: Role<'_>, work: F) -> Result<T, RepoError>
+    where
+        F: for<'c> FnOnce(&'c AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send,
+        T: Send,
+    {
+        let connection = self
+            .pool
+            .get()
+            .await
+            .map_err(|error| of_pool(error, self.pool.status().max_size))?;
+        Lease::new(connection).transact(role, work).await
+    }
+}
+
+/// Names the state of the pool, never the address.
+impl fmt::Debug for PgStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PgStore")
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A worker without the schema `atelier` would be refused its functions' names, so the schema is asked for first.
+const MIGRATED: &str = "\
+    select to_regclass('public.comfyui_run_outputs') is not null \
+      and to_regnamespace('atelier') is not null as migrated";
+
+#[derive(QueryableByName)]
+struct Migrated {
+    #[diesel(sql_type = Bool)]
+    migrated: bool,
+}

@@ -1,0 +1,94 @@
+//! The suites of every port, on both kinds of database.
+
+use std::sync::Arc;
+
+use crate::support::{Database, Kind};
+use atelier_testkit::conformance;
+
+macro_rules! suites {
+    ($module:ident, $kind:expr) => {
+        mod $module {
+            use super::*;
+
+            async fn database() -> Arc<Database> {
+                let database = Database::new($kind).await;
+                database.give_everybody_accounts().await;
+                Arc::new(database)
+            }
+
+            async fn workflows() -> conformance::workflow_repo::Harness {
+                let database = Database::shared($kind).await;
+                let store = database.store();
+                conformance::workflow_repo::Harness {
+                    workflows: Arc::new(store.workflows()),
+                    runs: Arc::new(store.runs()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn runs() -> conformance::run_repo::Harness {
+                let database = Database::shared($kind).await;
+                let store = database.store();
+                conformance::run_repo::Harness {
+                    runs: Arc::new(store.runs()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn queue() -> conformance::run_queue::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::run_queue::Harness {
+                    queue: Arc::new(store.queue()),
+                    runs: Arc::new(store.runs()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn signals() -> conformance::run_signals::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::run_signals::Harness {
+                    signals: Arc::new(store.signals()),
+                    runs: Arc::new(store.runs()),
+                    queue: Arc::new(store.queue()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn loras() -> conformance::lora_repo::Harness {
+                let database = Database::shared($kind).await;
+                let store = database.store();
+                let abandoned = Arc::clone(&database);
+                conformance::lora_repo::Harness {
+                    loras: Arc::new(store.loras()),
+                    runs: Arc::new(store.runs()),
+                    workflows: Arc::new(store.workflows()),
+                    abandon_reservation: Arc::new(move |id| {
+                        let database = Arc::clone(&abandoned);
+                        Box::pin(async move {
+                            let sql = format!(
+                                "update public.comfyui_lora_models set touched_at = now() - interval '2 hours' \
+                                 where id = '{id}'"
+                            );
+                            database.admin().await.batch_execute(&sql).await.unwrap();
+                        })
+                    }),
+                    keep_alive: database,
+                }
+            }
+
+            atelier_testkit::workflow_repo_conformance!(workflows());
+            atelier_testkit::run_repo_conformance!(runs());
+            atelier_testkit::run_queue_conformance!(queue());
+            atelier_testkit::run_signals_conformance!(signals());
+            atelier_testkit::lora_repo_conformance!(loras());
+        }
+    };
+}
+
+suites!(bare, Kind::Bare);
+suites!(supabase, Kind::Supabase);

@@ -1,0 +1,14 @@
+//! Everything that needs a real PostgreSQL, in one binary: one cluster of each kind for all of it.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "everything here runs inside tests, where a panic is the report"
+)]
+
+mod conformance;
+mod leaks;
+mod migrations;
+mod policies;
+mod support;
+mod words;

@@ -1,0 +1,458 @@
+//! Who may do what, table by table: the matrix is generated from the catalogue, so a new table fails it until somebody
+//! has said here what is expected of it.
+
+use std::fmt;
+
+use atelier_domain::actor::Actor;
+use atelier_testkit::build::an_actor;
+use tokio_postgres::Client;
+
+use crate::support::{Database, Kind};
+
+/// Who asks, in the order of the expectations.
+const ASKERS: [&str; 6] = [
+    "owner",
+    "other person",
+    "server for owner",
+    "server for other person",
+    "anonymous",
+    "worker",
+];
+
+/// What came of a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// So many rows were seen or changed.
+    Rows(u64),
+    /// Refused by grant or policy.
+    No,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows(rows) => write!(formatter, "{rows} rows"),
+            Self::No => formatter.write_str("refused"),
+        }
+    }
+}
+
+use Outcome::{No, Rows};
+
+/// What is expected of a table that holds rows of alice's, for each of [`ASKERS`]. `{id}` in an insert is a new id,
+/// `{alice}` the person whose row it would be.
+struct Expected {
+    table: &'static str,
+    select: [Outcome; 6],
+    insert: (&'static str, [Outcome; 6]),
+    update: (&'static str, [Outcome; 6]),
+    delete: [Outcome; 6],
+}
+
+const NOBODY: [Outcome; 6] = [No; 6];
+const WORKER: [Outcome; 6] = [No, No, No, No, No, Rows(1)];
+/// Nobody but the owner sees it, and workers do.
+const OWN: [Outcome; 6] = [Rows(1), Rows(0), Rows(1), Rows(0), No, Rows(1)];
+
+const EXPECTED: [Expected; 8] = [
+    Expected {
+        table: "__diesel_schema_migrations",
+        select: NOBODY,
+        insert: (
+            "insert into public.__diesel_schema_migrations (version) values ('x')",
+            NOBODY,
+        ),
+        update: (
+            "update public.__diesel_schema_migrations set run_on = run_on",
+            NOBODY,
+        ),
+        delete: NOBODY,
+    },
+    Expected {
+        table: "comfyui_users",
+        select: OWN,
+        insert: (
+            "insert into public.comfyui_users (id) values ('{id}')",
+            WORKER,
+        ),
+        update: (
+            "update public.comfyui_users set last_served_at = last_served_at",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_workflows",
+        // One of alice's two is public.
+        select: [Rows(2), Rows(1), Rows(2), Rows(1), No, Rows(2)],
+        insert: (
+            "insert into public.comfyui_workflows (id, user_id, name, workflow_json)
+             values ('{id}', '{alice}', 'a', '{}')",
+            [Rows(1), No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_workflows set name = name",
+            [Rows(2), Rows(0), Rows(2), Rows(0), No, Rows(2)],
+        ),
+        delete: [Rows(2), Rows(0), Rows(2), Rows(0), No, Rows(2)],
+    },
+    Expected {
+        table: "comfyui_lora_models",
+        // The second one is deleted: gone for its owner, not for the server.
+        select: [Rows(1), Rows(0), Rows(2), Rows(0), No, Rows(2)],
+        insert: (
+            "insert into public.comfyui_lora_models (id, user_id, name, filename, status, source)
+             values ('{id}', '{alice}', 'a', 'new.safetensors', 'uploading', 'upload')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_lora_models set name = name",
+            [No, No, Rows(2), Rows(0), No, Rows(2)],
+        ),
+        delete: [No, No, No, No, No, Rows(2)],
+    },
+    Expected {
+        table: "comfyui_lora_paths",
+        select: [No, No, Rows(1), Rows(0), No, Rows(1)],
+        insert: (
+            "insert into public.comfyui_lora_paths (comfyui_path, user_id, sha256)
+             values ('user-{alice}/{id}.safetensors', '{alice}', repeat('a', 64))",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_lora_paths set sha256 = sha256",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_workflow_runs",
+        select: OWN,
+        insert: (
+            "insert into public.comfyui_workflow_runs (id, user_id, graph, nodes_total)
+             values ('{id}', '{alice}', '{}', 1)",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_workflow_runs
+             set status = 'cancelled', cancel_requested_at = now(), completed_at = now()",
+            [No, No, Rows(1), Rows(0), No, Rows(1)],
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_run_events",
+        select: OWN,
+        insert: (
+            "insert into public.comfyui_run_events (run_id, sequence, user_id, kind, data)
+             select id, 99, user_id, 'status', '{}' from public.comfyui_workflow_runs",
+            // The server for another person sees no run to insert an event of, but may not insert one either.
+            WORKER,
+        ),
+        update: ("update public.comfyui_run_events set data = data", WORKER),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_run_outputs",
+        select: OWN,
+        insert: (
+            "insert into public.comfyui_run_outputs
+               (run_id, index, user_id, node_id, kind, filename, content_type, size_bytes, sha256, blob_key)
+             select id, 99, user_id, '9', 'image', 'a.png', 'image/png', 1, repeat('a', 64), 'user-x/a.png'
+             from public.comfyui_workflow_runs",
+            WORKER,
+        ),
+        update: (
+            "update public.comfyui_run_outputs set blob_key = blob_key",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+];
+
+struct People {
+    alice: Actor,
+    bob: Actor,
+}
+
+/// Gives alice a row or two in every table.
+async fn seed(database: &Database) -> People {
+    let people = People {
+        alice: an_actor(),
+        bob: an_actor(),
+    };
+    let alice = people.alice.user_id();
+    database.give_everybody_accounts().await;
+    let digest = "a".repeat(64);
+    database
+        .admin()
+        .await
+        .batch_execute(&format!(
+            "insert into public.comfyui_workflows (id, user_id, name, workflow_json, is_public) values
+               (gen_random_uuid(), '{alice}', 'private', '{{}}', false),
+               (gen_random_uuid(), '{alice}', 'public', '{{}}', true);
+             insert into public.comfyui_lora_models
+               (id, user_id, name, filename, status, source, deleted_at) values
+               (gen_random_uuid(), '{alice}', 'a', 'a.safetensors', 'uploading', 'upload', null),
+               (gen_random_uuid(), '{alice}', 'b', 'b.safetensors', 'uploading', 'upload', now());
+             insert into public.comfyui_lora_paths values ('user-{alice}/a.safetensors', '{alice}', '{digest}');
+             insert into public.comfyui_workflow_runs (id, user_id, graph, nodes_total)
+               values (gen_random_uuid(), '{alice}', '{{}}', 1);
+             insert into public.comfyui_run_outputs
+               (run_id, index, user_id, node_id, kind, filename, content_type, size_bytes, sha256, blob_key)
+               select id, 0, user_id, '9', 'image', 'a.png', 'image/png', 1, '{digest}', 'user-x/a.png'
+               from public.comfyui_workflow_runs"
+        ))
+        .await
+        .unwrap();
+    people
+}
+
+async fn asked(admin: &Client, people: &People, asker: &str, sql: &str) -> Outcome {
+    let (role, sub) = match asker {
+        "owner" => ("authenticated", Some(&people.alice)),
+        "other person" => ("authenticated", Some(&people.bob)),
+        "server for owner" => ("atelier_writer", Some(&people.alice)),
+        "server for other person" => ("atelier_writer", Some(&people.bob)),
+        "anonymous" => ("anon", None),
+        "worker" => ("service_role", None),
+        other => panic!("who is {other}?"),
+    };
+    let claims = sub.map_or_else(String::new, |actor| {
+        format!(r#"{{"sub":"{}"}}"#, actor.user_id())
+    });
+    admin
+        .batch_execute(&format!(
+            "savepoint cell; select set_config('role', '{role}', true), set_config('request.jwt.claims', '{claims}', true)"
+        ))
+        .await
+        .unwrap();
+    let outcome = match admin.execute(sql, &[]).await {
+        Ok(rows) => Rows(rows),
+        Err(error) => {
+            let code = error.code().map(|code| code.code().to_owned());
+            assert_eq!(code.as_deref(), Some("42501"), "{asker}: {sql}: {error:?}");
+            No
+        }
+    };
+    admin
+        .batch_execute("rollback to savepoint cell")
+        .await
+        .unwrap();
+    outcome
+}
+
+/// Everything that is not as expected; runs in the transaction that is open.
+async fn mismatches(admin: &Client, people: &People) -> Vec<String> {
+    let tables = admin
+        .query(
+            "select relname::text, relrowsecurity, relforcerowsecurity or relname = '__diesel_schema_migrations'
+             from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')",
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut found = Vec::new();
+    for table in &tables {
+        let name: String = table.get(0);
+        let Some(expected) = EXPECTED.iter().find(|expected| expected.table == name) else {
+            found.push(format!(
+                "nothing is expected of table {name}: say it in EXPECTED"
+            ));
+            continue;
+        };
+        if !(table.get::<_, bool>(1) && table.get::<_, bool>(2)) {
+            found.push(format!(
+                "row-level security is not on and forced for {name}"
+            ));
+        }
+        found.extend(cells(admin, people, expected).await);
+    }
+    found.extend(
+        EXPECTED
+            .iter()
+            .filter(|expected| {
+                !tables
+                    .iter()
+                    .any(|table| table.get::<_, String>(0) == expected.table)
+            })
+            .map(|expected| format!("there is no table {}", expected.table)),
+    );
+    found
+}
+
+async fn cells(admin: &Client, people: &People, expected: &Expected) -> Vec<String> {
+    let table = expected.table;
+    let mut found = Vec::new();
+    for (place, asker) in ASKERS.into_iter().enumerate() {
+        let alice = people.alice.user_id().to_string();
+        let insert = expected
+            .insert
+            .0
+            .replace("{alice}", &alice)
+            .replace("{id}", &atelier_testkit::random_id().to_string());
+        for (sql, outcomes) in [
+            (format!("select 1 from public.{table}"), expected.select),
+            (insert, expected.insert.1),
+            (expected.update.0.to_owned(), expected.update.1),
+            (format!("delete from public.{table}"), expected.delete),
+        ] {
+            let outcome = asked(admin, people, asker, &sql).await;
+            let wanted = outcomes[place];
+            if outcome != wanted {
+                found.push(format!("{asker}: {sql}: {outcome:?}, not {wanted:?}"));
+            }
+        }
+    }
+    found
+}
+
+async fn the_matrix_holds(kind: Kind) {
+    let database = Database::new(kind).await;
+    let people = seed(&database).await;
+    let admin = database.admin().await;
+    admin.batch_execute("begin").await.unwrap();
+
+    let found = mismatches(&admin, &people).await;
+
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_holds_on_a_bare_server() {
+    the_matrix_holds(Kind::Bare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_holds_on_supabase_with_its_older_default_grants() {
+    the_matrix_holds(Kind::Supabase).await;
+}
+
+/// The matrix is worth something only if it notices: without any one policy, with RLS off, with a table too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_matrix_notices_every_missing_policy() {
+    let database = Database::new(Kind::Bare).await;
+    let people = seed(&database).await;
+    let admin = database.admin().await;
+    let mut harm = vec![
+        "create table public.comfyui_new (id uuid primary key)".to_owned(),
+        "grant update (status) on public.comfyui_workflow_runs to authenticated;
+         create policy too_much on public.comfyui_workflow_runs for update to authenticated using (true)"
+            .to_owned(),
+    ];
+    let policies = admin
+        .query(
+            "select policyname::text, tablename::text from pg_policies",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(policies.len() >= 14, "{}", policies.len());
+    for policy in &policies {
+        let (policy, table): (String, String) = (policy.get(0), policy.get(1));
+        harm.push(format!("drop policy {policy} on public.{table}"));
+    }
+    for expected in &EXPECTED {
+        harm.push(format!(
+            "alter table public.{} disable row level security",
+            expected.table
+        ));
+    }
+    for harm in harm {
+        admin
+            .batch_execute(&format!("begin; {harm}"))
+            .await
+            .unwrap();
+        let found = mismatches(&admin, &people).await;
+        admin.batch_execute("rollback").await.unwrap();
+
+        assert!(!found.is_empty(), "not noticed: {harm}");
+    }
+}
+
+/// What somebody could try with an access token and Supabase's Data API, and what the server itself must not do.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_writes_are_refused() {
+    for kind in [Kind::Bare, Kind::Supabase] {
+        let database = Database::new(kind).await;
+        let people = seed(&database).await;
+        let admin = database.admin().await;
+        let (alice, bob) = (people.alice.user_id(), people.bob.user_id());
+        admin.batch_execute("begin").await.unwrap();
+        for (asker, sql) in [
+            ("owner", "update public.comfyui_workflow_runs set status = 'completed'".to_owned()),
+            ("owner", "update public.comfyui_workflow_runs set graph = '{}'".to_owned()),
+            ("owner", "update public.comfyui_workflow_runs set cancel_requested_at = now()".to_owned()),
+            ("owner", "select claim_token from public.comfyui_workflow_runs".to_owned()),
+            ("owner", "update public.comfyui_run_outputs set blob_key = 'user-x/secret'".to_owned()),
+            ("owner", "update public.comfyui_lora_models set status = 'ready'".to_owned()),
+            ("owner", "update public.comfyui_lora_models set sha256 = repeat('0', 64)".to_owned()),
+            ("owner", "update public.comfyui_lora_models set comfyui_path = 'x'".to_owned()),
+            ("owner", "update public.comfyui_lora_models set blob_key = 'x'".to_owned()),
+            ("owner", "update public.comfyui_workflows set revision = 7".to_owned()),
+            ("owner", format!("update public.comfyui_workflows set user_id = '{bob}'")),
+            ("owner", "update public.comfyui_users set pending_runs = 0".to_owned()),
+            ("owner", "select pending_runs from public.comfyui_users".to_owned()),
+            ("owner", "select atelier.take_lora_path(null, null, null)".to_owned()),
+            (
+                "owner",
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour')".to_owned(),
+            ),
+            (
+                "owner",
+                "select atelier.finish_run(gen_random_uuid(), gen_random_uuid(), 'completed', null, '[]')".to_owned(),
+            ),
+            ("anonymous", "select auth.uid() from public.comfyui_workflows".to_owned()),
+            (
+                "server for owner",
+                "update public.comfyui_workflow_runs set status = 'completed', completed_at = now()".to_owned(),
+            ),
+            (
+                "server for owner",
+                "update public.comfyui_workflow_runs set claim_token = gen_random_uuid()".to_owned(),
+            ),
+            (
+                "server for owner",
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour')".to_owned(),
+            ),
+            (
+                "server for other person",
+                format!(
+                    "insert into public.comfyui_workflow_runs (id, user_id, graph, nodes_total)
+                     values (gen_random_uuid(), '{alice}', '{{}}', 1)"
+                ),
+            ),
+        ] {
+            let outcome = asked(&admin, &people, asker, &sql).await;
+            assert_eq!(outcome, No, "{asker}: {sql}");
+        }
+    }
+}
+
+/// The server, acting for bob, cannot even queue a run of what bob does not see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_an_invisible_workflow_is_refused() {
+    let database = Database::new(Kind::Bare).await;
+    let people = seed(&database).await;
+    let admin = database.admin().await;
+    let workflows = admin
+        .query(
+            "select id::text, is_public from public.comfyui_workflows",
+            &[],
+        )
+        .await
+        .unwrap();
+    admin.batch_execute("begin").await.unwrap();
+    for row in workflows {
+        let (workflow, is_public): (String, bool) = (row.get(0), row.get(1));
+        let sql = format!(
+            "insert into public.comfyui_workflow_runs (id, user_id, workflow_id, graph, nodes_total)
+             values (gen_random_uuid(), '{}', '{workflow}', '{{}}', 1)",
+            people.bob.user_id()
+        );
+
+        let outcome = asked(&admin, &people, "server for other person", &sql).await;
+
+        assert_eq!(outcome, if is_public { Rows(1) } else { No });
+    }
+}
