@@ -223,7 +223,7 @@ async fn credentials_alone_mean_a_front_with_401() {
 
 #[tokio::test]
 async fn history_can_be_late() {
-    let server = Server::start_with(|options| options.faults.history_delay_ms = 200).await;
+    let server = Server::start_with(|options| options.faults.history_delay_ms = 1500).await;
     let mut socket = server.connect("alice").await;
     let prompt_id = server.submit(&empty_to_save(1, "a"), Some("alice")).await;
     socket.until_end_of(&prompt_id).await;

@@ -91,7 +91,7 @@ async fn replay(scene: &Scene) {
         options.checkpoints = vec!["random-sd15.safetensors".to_owned()];
         options.preview_method = PreviewMethod::Latent2Rgb;
         if scene.interrupted {
-            options.step_delay = Duration::from_millis(150);
+            options.step_delay = Duration::from_millis(500);
         }
     })
     .await;

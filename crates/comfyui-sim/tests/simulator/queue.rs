@@ -147,7 +147,7 @@ async fn an_interrupt_with_another_id_has_no_effect() {
 #[tokio::test]
 async fn an_interrupt_during_a_load_names_the_next_node() {
     let server =
-        Server::start_with(|options| options.load_delay = Duration::from_millis(200)).await;
+        Server::start_with(|options| options.load_delay = Duration::from_millis(600)).await;
     let mut socket = server.connect("alice").await;
     let prompt_id = server.submit(&long(2, 1), Some("alice")).await;
     socket

@@ -82,7 +82,7 @@ async fn sockets_are_cut_without_a_close_frame() {
 #[tokio::test]
 async fn connections_are_refused_during_the_downtime() {
     let server =
-        Server::start_with(|options| options.restart_downtime = Duration::from_millis(300)).await;
+        Server::start_with(|options| options.restart_downtime = Duration::from_secs(1)).await;
     let address = server.simulator.local_addr();
     let refused = eventually("a connection is refused", async || {
         let error = tokio::net::TcpStream::connect(address).await.err();

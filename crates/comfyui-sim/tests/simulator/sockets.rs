@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use atelier_comfyui_sim::PreviewMethod;
 use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{Frame, Server, empty_to_save, eventually, long};
 
@@ -195,8 +197,9 @@ async fn the_history_is_readable_when_the_last_frame_arrives() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stalls_the_events_of_all() {
     let server = Server::start().await;
-    let stuck = server.connect("stuck").await;
-    let text = "x".repeat(16 * 1024 * 1024);
+    let stuck = connect_with_a_small_buffer(&server, "stuck").await;
+    // More than the sending side of the connection can hold.
+    let text = "x".repeat(6 * 1024 * 1024);
     let prompt = json!({
         "1": {"class_type": "PrimitiveString", "inputs": {"value": text}},
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
@@ -216,4 +219,19 @@ async fn a_client_that_does_not_read_stalls_the_events_of_all() {
     );
     drop(stuck);
     other.until_end_of(&prompt_id).await;
+}
+
+/// A socket whose receiving side holds next to nothing.
+async fn connect_with_a_small_buffer(
+    server: &Server,
+    client_id: &str,
+) -> WebSocketStream<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(server.simulator.local_addr()).await.unwrap();
+    let url = format!(
+        "ws://{}/ws?clientId={client_id}",
+        server.simulator.local_addr()
+    );
+    client_async(url, stream).await.unwrap().0
 }
