@@ -159,78 +159,82 @@ impl Definition {
         version: Version,
         choices: impl Fn(Choices) -> Vec<String>,
     ) -> Ordered<Value> {
-        let mut members = vec![
-            ("input".to_owned(), self.input_member(&choices)),
-            ("input_order".to_owned(), self.input_order()),
-        ];
-        let mut add = |name: &str, value: Value| members.push((name.to_owned(), value));
         let current = version.is_current();
-        if current {
-            add("is_input_list", json!(self.input_is_list));
-        }
         // Saving nodes had no outputs in 0.3.64.
         let outputs: &[_] = if current || !self.output_node {
             &self.outputs
         } else {
             &[]
         };
-        add("output", outputs.iter().map(|(kind, _)| *kind).collect());
-        add("output_is_list", outputs.iter().map(|_| false).collect());
-        add(
-            "output_name",
-            outputs.iter().map(|(_, name)| *name).collect(),
-        );
-        if self.shape == Shape::V3 {
-            add("output_tooltips", json!([]));
-            add("output_matchtypes", Value::Null);
-        }
-        add("name", json!(self.class_type));
-        add(
-            "display_name",
-            json!(if current {
-                self.display_name.0
-            } else {
-                self.display_name.1
-            }),
-        );
-        add("description", json!(""));
-        add("python_module", json!(self.module));
-        add(
-            "category",
-            json!(if current {
-                self.category.0
-            } else {
-                self.category.1
-            }),
-        );
-        add("output_node", json!(self.output_node));
-        if self.shape == Shape::V3 {
-            add("deprecated", json!(false));
-            add("experimental", json!(self.experimental));
-            add("dev_only", json!(false));
-            add("api_node", json!(false));
-            add("price_badge", Value::Null);
-            add("search_aliases", Value::Null);
-            add("essentials_category", json!(self.essentials));
-            add("has_intermediate_output", json!(false));
-            return Ordered(members);
-        }
-        if current {
-            add("has_intermediate_output", json!(false));
-        }
-        if self.output_tooltips {
-            add("output_tooltips", json!([]));
-        }
-        if self.experimental {
-            add("experimental", json!(true));
-        }
-        if current {
-            add("search_aliases", json!([]));
-            if let Some(essentials) = self.essentials {
-                add("essentials_category", json!(essentials));
-            }
-        }
-        Ordered(members)
+        let by_version =
+            |(now, then): (&'static str, &'static str)| if current { now } else { then };
+        let is_v3 = self.shape == Shape::V3;
+        let members = [
+            ("input", Some(self.input_member(&choices))),
+            ("input_order", Some(self.input_order())),
+            ("is_input_list", current.then(|| json!(self.input_is_list))),
+            (
+                "output",
+                Some(outputs.iter().map(|(kind, _)| *kind).collect()),
+            ),
+            (
+                "output_is_list",
+                Some(outputs.iter().map(|_| false).collect()),
+            ),
+            (
+                "output_name",
+                Some(outputs.iter().map(|(_, name)| *name).collect()),
+            ),
+            (
+                "output_tooltips",
+                (is_v3 || self.output_tooltips).then(|| json!([])),
+            ),
+            ("output_matchtypes", is_v3.then_some(Value::Null)),
+            ("name", Some(json!(self.class_type))),
+            ("display_name", Some(json!(by_version(self.display_name)))),
+            ("description", Some(json!(""))),
+            ("python_module", Some(json!(self.module))),
+            ("category", Some(json!(by_version(self.category)))),
+            ("output_node", Some(json!(self.output_node))),
+        ];
+        let remarks = if is_v3 {
+            self.v3_remarks()
+        } else {
+            self.v1_remarks(current)
+        };
+        let named = members.into_iter().chain(remarks);
+        Ordered(
+            named
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect(),
+        )
+    }
+
+    fn v1_remarks(&self, current: bool) -> Vec<(&'static str, Option<Value>)> {
+        vec![
+            ("has_intermediate_output", current.then_some(json!(false))),
+            ("experimental", self.experimental.then_some(json!(true))),
+            ("search_aliases", current.then(|| json!([]))),
+            (
+                "essentials_category",
+                self.essentials
+                    .filter(|_| current)
+                    .map(|category| json!(category)),
+            ),
+        ]
+    }
+
+    fn v3_remarks(&self) -> Vec<(&'static str, Option<Value>)> {
+        vec![
+            ("deprecated", Some(json!(false))),
+            ("experimental", Some(json!(self.experimental))),
+            ("dev_only", Some(json!(false))),
+            ("api_node", Some(json!(false))),
+            ("price_badge", Some(Value::Null)),
+            ("search_aliases", Some(Value::Null)),
+            ("essentials_category", Some(json!(self.essentials))),
+            ("has_intermediate_output", Some(json!(false))),
+        ]
     }
 
     fn input_member(&self, choices: &impl Fn(Choices) -> Vec<String>) -> Value {

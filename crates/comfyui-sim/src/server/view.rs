@@ -29,30 +29,14 @@ pub(super) fn show(instance: &Instance, parameters: &Parameters, headers: &Heade
     {
         return converted(&content, &name, parameters);
     }
-    let mut answer = HeaderMap::new();
-    let mut add = |header: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            answer.insert(header, value);
-        }
-    };
-    if instance.options.version.is_current() {
-        add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    }
     let tag = entity_tag(&metadata);
-    add(header::CONTENT_DISPOSITION, &disposition(&name));
-    add(header::CONTENT_TYPE, content_type(&name));
-    add(header::ETAG, &tag);
-    add(
-        header::LAST_MODIFIED,
-        &http_date(metadata.modified().unwrap_or(UNIX_EPOCH)),
-    );
+    let mut answer = describe(instance, &name, &tag, &metadata);
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if text(header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags == "*" || tags.split(',').any(|known| known.trim() == tag))
-    {
+    let known = |tags: &str| tags == "*" || tags.split(',').any(|known| known.trim() == tag);
+    if text(header::IF_NONE_MATCH).is_some_and(known) {
         return reply::bytes(StatusCode::NOT_MODIFIED, answer, Vec::new());
     }
-    add(header::ACCEPT_RANGES, "bytes");
+    add(&mut answer, header::ACCEPT_RANGES, "bytes");
     let whole = content.len();
     let (status, range, body) = match Part::read(text(header::RANGE), whole) {
         Part::Whole => (StatusCode::OK, None, content),
@@ -71,9 +55,37 @@ pub(super) fn show(instance: &Instance, parameters: &Parameters, headers: &Heade
         ),
     };
     if let Some(range) = range {
-        add(header::CONTENT_RANGE, &range);
+        add(&mut answer, header::CONTENT_RANGE, &range);
     }
     reply::bytes(status, answer, body)
+}
+
+/// The headers that every answer about a file has.
+fn describe(instance: &Instance, name: &str, tag: &str, metadata: &Metadata) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if instance.options.version.is_current() {
+        add(&mut headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    }
+    add(
+        &mut headers,
+        header::CONTENT_DISPOSITION,
+        &disposition(name),
+    );
+    add(&mut headers, header::CONTENT_TYPE, content_type(name));
+    add(&mut headers, header::ETAG, tag);
+    add(
+        &mut headers,
+        header::LAST_MODIFIED,
+        &http_date(metadata.modified().unwrap_or(UNIX_EPOCH)),
+    );
+    headers
+}
+
+/// Adds a header, unless its value cannot be one.
+fn add(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
 }
 
 /// The file that is asked for, and its name; or the status of the refusal.
@@ -139,10 +151,10 @@ fn converted(content: &[u8], name: &str, parameters: &Parameters) -> Response {
         return reply::crash();
     };
     let mut headers = HeaderMap::new();
-    headers.extend(
-        HeaderValue::from_str(&disposition(name))
-            .ok()
-            .map(|value| (header::CONTENT_DISPOSITION, value)),
+    add(
+        &mut headers,
+        header::CONTENT_DISPOSITION,
+        &disposition(name),
     );
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     reply::bytes(StatusCode::OK, headers, file)

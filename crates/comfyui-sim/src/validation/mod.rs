@@ -13,6 +13,9 @@ use crate::instance::Instance;
 use crate::python;
 use inputs::Inspector;
 
+const NO_VALID_OUTPUT: &str = "prompt_outputs_failed_validation";
+const NO_VALID_OUTPUT_MESSAGE: &str = "Prompt outputs failed validation";
+
 /// The outcome of a validation.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -69,7 +72,7 @@ pub(crate) fn validate(
         }
         _ => return Verdict::Crash,
     };
-    let mut prompt = Prompt { nodes, order };
+    let prompt = Prompt { nodes, order };
     let outputs = match collect_outputs(instance, &prompt, targets) {
         Ok(outputs) => outputs,
         Err(verdict) => return verdict,
@@ -87,6 +90,11 @@ pub(crate) fn validate(
     if let Some(cycle) = cycle {
         return refuse_cycle(instance, &prompt, &cycle);
     }
+    inspect_outputs(instance, prompt, outputs)
+}
+
+/// Looks at every output; the prompt is accepted if one of them can run.
+fn inspect_outputs(instance: &Instance, mut prompt: Prompt, outputs: Vec<String>) -> Verdict {
     let mut findings = Findings::default();
     let (mut good, mut details, mut node_errors) = (Vec::new(), Vec::new(), Map::new());
     for output in outputs {
@@ -96,23 +104,18 @@ pub(crate) fn validate(
             continue;
         }
         details.extend(finding.reasons.iter().map(|reason| {
-            let text = |name: &str| {
-                reason
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
+            let text = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or_default();
             format!("{}: {}", text("message"), text("details"))
         }));
         blame(&prompt, &findings, &output, &mut node_errors);
     }
     let node_errors = Value::Object(node_errors);
     if good.is_empty() {
+        let details = details.join("\n");
         return refused(
-            "prompt_outputs_failed_validation",
-            "Prompt outputs failed validation",
-            &details.join("\n"),
+            NO_VALID_OUTPUT,
+            NO_VALID_OUTPUT_MESSAGE,
+            &details,
             &json!({}),
             node_errors,
         );
@@ -230,8 +233,7 @@ fn blame(prompt: &Prompt, findings: &Findings, output: &str, node_errors: &mut M
 }
 
 fn refuse_cycle(instance: &Instance, prompt: &Prompt, cycle: &cycle::Cycle) -> Verdict {
-    let kind = "prompt_outputs_failed_validation";
-    let message = "Prompt outputs failed validation";
+    let (kind, message) = (NO_VALID_OUTPUT, NO_VALID_OUTPUT_MESSAGE);
     if !instance.options.version.is_current() {
         return refused(kind, message, "", &json!({}), json!({}));
     }
