@@ -1,11 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::graph::{LoraInput, LoraValue, PromptGraph};
+use atelier_domain::graph::PromptGraph;
 use atelier_domain::lora::LoraPath;
-use atelier_domain::ports::{
-    ClaimedRun, LoraCatalogue, PromptOutcome, PromptResult, PromptState, ReleaseReason,
-};
+use atelier_domain::ports::{ClaimedRun, PromptOutcome, PromptResult, PromptState, ReleaseReason};
 use atelier_domain::run::{RunFailure, RunFailureCode, RunPhase};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -18,11 +16,11 @@ use super::event_link::Follower;
 use super::failure_words as words;
 use super::following::{Followed, Following};
 use super::ledger::RunLedger;
+use super::lora_check::{takes_another, unresolved};
 use super::reporter::Reporter;
 use super::stage::{Stage, StagePoint};
 use super::station::{Shared, Station, bounded};
 use super::submission::{Submission, Submitted};
-use crate::catalogue::lora_input_table;
 
 /// How often an earlier attempt's backend is asked before it counts as gone.
 const EARLIER_LOOKS: u32 = 3;
@@ -187,7 +185,7 @@ impl Attempt<'_> {
         let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
         let client = &self.station.client;
         let known = self.shared.catalogue.known_of(client);
-        if unresolved(graph, &paths, known.as_deref()).is_none() {
+        if !takes_another(graph, &paths) && unresolved(graph, &paths, known.as_deref()).is_none() {
             return Ok(());
         }
         let fresh = match bounded(self.shared.catalogue.ask(client)).await {
@@ -384,22 +382,4 @@ impl Attempt<'_> {
             outcome = step => Ok(outcome),
         }
     }
-}
-
-/// The first LoRA input that is neither this run's nor offered by the backend.
-fn unresolved(
-    graph: &PromptGraph,
-    paths: &[String],
-    catalogue: Option<&LoraCatalogue>,
-) -> Option<LoraInput> {
-    graph
-        .lora_inputs(&lora_input_table(catalogue))
-        .into_iter()
-        .find(|input| match &input.value {
-            LoraValue::Name(name) => {
-                let offered = catalogue.is_some_and(|catalogue| catalogue.files.contains(name));
-                !offered && !paths.contains(name)
-            }
-            LoraValue::Linked | LoraValue::Malformed | LoraValue::Tag(_) | LoraValue::List => true,
-        })
 }

@@ -36,6 +36,7 @@ mod following;
 mod heartbeat;
 mod janitor;
 mod ledger;
+mod lora_check;
 mod mailbox;
 mod media;
 mod output_names;

@@ -57,6 +57,7 @@ async fn waiting_ends_without_signals_too() {
     signals
         .expect_watch()
         .returning(|_| stream::empty().boxed());
+    let begun = Instant::now();
     let waits = awaiting(&house, signals);
 
     let (waited, ()) = tokio::join!(
@@ -65,6 +66,11 @@ async fn waiting_ends_without_signals_too() {
     );
 
     assert_eq!(waited.unwrap().unwrap().status, RunStatus::Completed);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

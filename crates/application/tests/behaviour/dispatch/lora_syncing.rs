@@ -145,3 +145,19 @@ async fn runs_that_need_the_same_lora_copy_it_once() {
     worker.stop().await;
     assert_eq!(house.folder.installs(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_that_matches_loosely_gets_no_file_that_was_removed_since() {
+    let house = House::new();
+    house.offer(&["system.safetensors"]);
+    house.catalogue.refresh().await;
+    let rows = json!({"lora_1": {"on": true, "lora": "system.safetensors", "strength": 1.0}});
+    let graph = graph_with("Power Lora Loader (rgthree)", &rows);
+    assert_eq!(house.execute(&graph).await.status, RunStatus::Completed);
+    house.offer(&[]);
+
+    let run = house.execute(&graph).await;
+
+    assert_eq!(run.error.unwrap().code, RunFailureCode::LoraMissing);
+    assert_eq!(house.comfy.submissions().len(), 1);
+}
