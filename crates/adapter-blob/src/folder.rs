@@ -1,12 +1,17 @@
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use atelier_domain::ports::BlobError;
 use rustix::fs::{Access, access};
 
 use crate::options::BlobOptionsError;
+
+/// An upload that goes on touches its file far more often.
+const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Makes the folder, for us alone, or takes one that is there.
 ///
@@ -28,6 +33,37 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), BlobOptionsError> {
         });
     }
     Ok(())
+}
+
+/// Removes what uploads that were cut off left behind: `{file}#{number}`, a
+/// name that no object of ours has.
+pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sweep(&entry.path())?;
+        } else if kind.is_file() && is_upload(&entry.file_name()) && is_stale(&entry.metadata()?) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_upload(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.rsplit_once('#'));
+    number.is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
+/// Against the system's clock, since that is what the file system uses.
+fn is_stale(metadata: &fs::Metadata) -> bool {
+    let age = metadata
+        .modified()
+        .ok()
+        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    age.is_some_and(|age| age > STALE_AFTER)
 }
 
 /// Whether the folder is there and can be written.

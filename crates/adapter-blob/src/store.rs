@@ -50,11 +50,13 @@ pub fn open(options: BlobOptions, runtime: Handle) -> Result<ObjectStoreBlobs, B
             KeyMapping::Verbatim { prefix: None },
             Kind::Memory,
         ),
-        Place::Folder(root) => (
-            Arc::new(local(&root)?),
-            KeyMapping::File,
-            Kind::Folder(root),
-        ),
+        Place::Folder(root) => {
+            let store = local(&root)?;
+            let swept = root.clone();
+            // What cannot be swept now will be another time.
+            drop(runtime.spawn_blocking(move || drop(folder::sweep(&swept))));
+            (Arc::new(store), KeyMapping::File, Kind::Folder(root))
+        }
         Place::S3 { bucket, prefix } => {
             let store = Arc::new(s3(&options, bucket, runtime.clone())?);
             let kind = Kind::S3(Arc::clone(&store));

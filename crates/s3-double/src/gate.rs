@@ -8,6 +8,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Gate {
     failing: watch::Sender<Option<u16>>,
+    holding_gets: watch::Sender<bool>,
     holding_puts: watch::Sender<bool>,
     sent_bytes: Arc<AtomicU64>,
 }
@@ -16,6 +17,7 @@ impl Gate {
     pub(crate) fn new() -> Self {
         Self {
             failing: watch::Sender::new(None),
+            holding_gets: watch::Sender::new(false),
             holding_puts: watch::Sender::new(false),
             sent_bytes: Arc::default(),
         }
@@ -25,6 +27,11 @@ impl Gate {
     /// it; `None` goes back to work.
     pub fn fail_with(&self, status: Option<u16>) {
         self.failing.send_replace(status);
+    }
+
+    /// Answers no more GET while `true`.
+    pub fn hold_gets(&self, hold: bool) {
+        self.holding_gets.send_replace(hold);
     }
 
     /// Takes no more PUT, neither their bodies nor their answers, while `true`.
@@ -41,12 +48,20 @@ impl Gate {
         *self.failing.borrow()
     }
 
+    pub(crate) async fn wait_for_gets(&self) {
+        wait_for_end(&self.holding_gets).await;
+    }
+
     pub(crate) async fn wait_for_puts(&self) {
-        // The sender lives in `self`, so this can only end because the wait is over.
-        drop(self.holding_puts.subscribe().wait_for(|hold| !hold).await);
+        wait_for_end(&self.holding_puts).await;
     }
 
     pub(crate) fn sent_counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent_bytes)
     }
+}
+
+async fn wait_for_end(holding: &watch::Sender<bool>) {
+    // The sender outlives this, so the wait can only end because the holding is over.
+    drop(holding.subscribe().wait_for(|hold| !hold).await);
 }

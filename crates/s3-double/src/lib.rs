@@ -7,13 +7,14 @@
 //! assert!(double.endpoint().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! It is `s3s-fs` with two of its holes closed
+//! It is `s3s-fs` with three of its holes closed
 //! (`reference/components.md` section B.3): a bucket that does not exist is
-//! refused, and a conditional PUT is atomic. What is left: a key's segment of
-//! 200 bytes and more fails with 500, and `f` and `f/g` cannot both be objects.
+//! refused, a conditional PUT is atomic, and keys may be as long as S3's. What
+//! is left: `f` and `f/g` cannot both be objects.
 
 mod counting;
 mod gate;
+mod long_keys;
 mod server;
 
 pub use gate::Gate;

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::counting::Counting;
 use crate::gate::Gate;
+use crate::long_keys::LongKeys;
 
 const ACCESS_KEY: &str = "double-access-key";
 const SECRET_KEY: &str = "double-secret-key";
@@ -53,7 +54,7 @@ impl S3Double {
         std::fs::create_dir(folder.path().join(BUCKET))?;
         let files = s3s_fs::FileSystem::new(folder.path())
             .map_err(|error| io::Error::other(format!("the folder cannot be served: {error:?}")))?;
-        let mut builder = S3ServiceBuilder::new(files);
+        let mut builder = S3ServiceBuilder::new(LongKeys { files });
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let gate = Gate::new();
         let front = Front {
@@ -105,7 +106,7 @@ impl S3Double {
     }
 
     /// The folder with the objects, for looking behind the server's back:
-    /// `{folder}/{bucket}/{key}`.
+    /// `{folder}/{bucket}/{key}`, and elsewhere for keys of more than 120 bytes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -142,8 +143,10 @@ impl Front {
             let taken = self.gate.sent_counter();
             response.map(|inner| Counting { inner, taken })
         };
-        if request.method() == Method::PUT {
-            self.gate.wait_for_puts().await;
+        match *request.method() {
+            Method::GET => self.gate.wait_for_gets().await,
+            Method::PUT => self.gate.wait_for_puts().await,
+            _ => {}
         }
         if let Some(status) = self.gate.failing() {
             return Ok(counted(problem(status, "TestFailure")));

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atelier_blob::{BlobOptions, BlobOptionsError};
 use atelier_domain::ports::{BlobError, BlobStore};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::support::{folder, get, key, pattern, put};
+use crate::support::{folder, get, key, pattern, put, wait_until};
 
 #[tokio::test]
 async fn the_folder_is_made_for_us_alone() {
@@ -76,6 +76,38 @@ async fn an_object_survives_reopening() {
     });
 
     assert!(get(&reopened, &key, None).await == bytes);
+}
+
+#[tokio::test]
+async fn leftovers_of_a_crash_are_swept_once_they_are_old() {
+    let harness = folder();
+    let key = key("user-1/a#1");
+    put(&harness.blobs, &key, &Bytes::from_static(b"x")).await;
+    let root = harness.folder.as_ref().unwrap().path().join("blobs");
+    let (old, fresh) = (root.join("user-1/b#1"), root.join("user-1/b#2"));
+    let object = root.join("user-1/a%231");
+    for file in [&old, &fresh] {
+        fs::write(file, "half").unwrap();
+    }
+    for file in [&old, &object] {
+        let long_ago = SystemTime::now() - Duration::from_hours(48);
+        fs::File::options()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
+
+    let url = format!("file://{}", root.display());
+    let reopened = crate::support::open(BlobOptions {
+        url,
+        ..BlobOptions::default()
+    });
+
+    wait_until("the leftover is still there", || !old.exists()).await;
+    assert!(fresh.exists());
+    assert_eq!(get(&reopened, &key, None).await, b"x");
 }
 
 #[tokio::test]

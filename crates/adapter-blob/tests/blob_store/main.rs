@@ -7,6 +7,7 @@
     reason = "what these stumble over is a failed test"
 )]
 
+mod conformance;
 mod contract;
 mod folder;
 mod s3;

@@ -152,7 +152,10 @@ async fn an_aborted_upload_leaves_no_parts_in_the_bucket() {
     let root = harness.double.as_ref().unwrap().folder();
     let mut writer = harness.blobs.writer(&key("x")).await.unwrap();
     writer.write(pattern(3 * PART_BYTES)).await.unwrap();
-    wait_until("no part arrived", || bytes_below(root) >= PART_BYTES as u64).await;
+    wait_until("the parts did not arrive", || {
+        bytes_below(root) >= 3 * PART_BYTES as u64
+    })
+    .await;
 
     writer.abort().await.unwrap();
 

@@ -125,7 +125,7 @@ pub(crate) fn pattern(length: usize) -> Bytes {
 
 /// Asks again and again until it is so.
 pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+    let waited = tokio::time::timeout(Duration::from_mins(1), async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
