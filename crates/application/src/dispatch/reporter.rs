@@ -166,3 +166,87 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use atelier_domain::ids::{ClaimToken, RunId};
+    use atelier_domain::ports::MockRunQueue;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn reporter(queue: MockRunQueue) -> Reporter {
+        let (run, token) = (RunId::new(Uuid::nil()), ClaimToken::new(Uuid::nil()));
+        let ledger = RunLedger::new(Arc::new(queue), run, token);
+        Reporter::new(ledger, Duration::from_mins(1))
+    }
+
+    /// Lets the reporter write for a second.
+    async fn a_second(reporter: &Reporter) {
+        let written = tokio::time::timeout(Duration::from_secs(1), reporter.run()).await;
+        assert!(written.is_err(), "{written:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_name_of_a_prompt_is_written_however_soon_the_end_comes() {
+        let mut queue = MockRunQueue::new();
+        let mut order = mockall::Sequence::new();
+        queue
+            .expect_report()
+            .times(1)
+            .in_sequence(&mut order)
+            .withf(|_, _, report| report.phase == Some(RunPhase::SyncingLoras))
+            .returning(|_, _, _| Ok(()));
+        queue
+            .expect_report()
+            .times(1)
+            .in_sequence(&mut order)
+            .withf(|_, _, report| report.comfyui_prompt_id.as_deref() == Some("p"))
+            .returning(|_, _, _| Ok(()));
+        let reporter = reporter(queue);
+        reporter.phase(RunPhase::SyncingLoras);
+        a_second(&reporter).await;
+
+        reporter.prompt_id("p".to_owned());
+        reporter.phase(RunPhase::Submitting);
+        reporter.close().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_close_nothing_else_is_written() {
+        let reporter = reporter(MockRunQueue::new());
+        reporter.phase(RunPhase::Executing);
+
+        reporter.close().await;
+        reporter.phase(RunPhase::StoringOutputs);
+
+        a_second(&reporter).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn phases_and_progress_never_go_back() {
+        let mut queue = MockRunQueue::new();
+        queue
+            .expect_report()
+            .times(1)
+            .withf(|_, _, report| {
+                let value = report.progress.as_ref().map(|progress| progress.value);
+                report.phase == Some(RunPhase::Executing) && value == Some(0.5)
+            })
+            .returning(|_, _, _| Ok(()));
+        let reporter = reporter(queue);
+        let half = RunProgress {
+            value: 0.5,
+            ..RunProgress::default()
+        };
+
+        reporter.phase(RunPhase::Executing);
+        reporter.progress(half);
+        reporter.phase(RunPhase::Queued);
+        reporter.progress(RunProgress::default());
+
+        a_second(&reporter).await;
+    }
+}

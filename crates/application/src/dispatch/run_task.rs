@@ -62,7 +62,11 @@ impl RunTask {
             gone = reporter.run() => Err(gone),
             outcome = through(&attempt, &stage) => outcome,
             () = stage.hand_over(self.stop.clone(), settings.grace) => {
-                let released = ledger.end(Ending::Released(ReleaseReason::HandOver));
+                let released = async {
+                    // Without the prompt's name the next worker would not look for it.
+                    reporter.close().await;
+                    ledger.end(Ending::Released(ReleaseReason::HandOver)).await
+                };
                 // After that the lease ends by itself.
                 timeout(LAST_WORD, released).await.unwrap_or(Err(Gone::LeaseOver))
             }
