@@ -7,8 +7,9 @@ use reqwest::header::HeaderValue;
 use thiserror::Error;
 use url::Url;
 
-/// Where a ComfyUI backend is, and how patient to be with it.
-#[derive(Clone, Debug)]
+/// Where a ComfyUI backend is, and how patient to be with it. `Debug` shows no
+/// address that carries credentials.
+#[derive(Clone)]
 pub struct ComfyOptions {
     /// Its address, such as `http://comfyui:8188` or
     /// `https://gpu.example/comfy`: what stands in the path is put before
@@ -44,6 +45,26 @@ impl Default for ComfyOptions {
             ping_interval: Duration::from_secs(10),
             pong_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl fmt::Debug for ComfyOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base_url = if self.base_url.contains('@') {
+            "[hidden]"
+        } else {
+            &self.base_url
+        };
+        formatter
+            .debug_struct("ComfyOptions")
+            .field("base_url", &base_url)
+            .field("credentials", &self.credentials)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("catalogue_timeout", &self.catalogue_timeout)
+            .field("ping_interval", &self.ping_interval)
+            .field("pong_timeout", &self.pong_timeout)
+            .finish()
     }
 }
 
@@ -199,6 +220,13 @@ mod tests {
         assert_eq!(header(&basic), "Basic dXNlcjpwYXNzIHdvcmQ=");
         assert_eq!(header(&bearer), "Bearer very-secret");
         assert!(!format!("{:?}", header(&bearer)).contains("secret"));
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_not_shown() {
+        let shown = format!("{:?}", options("http://user:very-secret@comfyui"));
+
+        assert!(!shown.contains("very-secret"), "{shown}");
     }
 
     #[test]

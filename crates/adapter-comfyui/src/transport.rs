@@ -119,14 +119,19 @@ impl Transport {
         }
     }
 
+    /// Asks for something, and once more if the connection broke.
     pub(crate) async fn get(
         &self,
         what: &'static str,
         segments: &[&str],
         allowance: Allowance,
     ) -> Result<Answer, ComfyError> {
-        self.ask(what, self.client.get(self.url(segments)), allowance)
-            .await
+        let ask = || self.ask(what, self.client.get(self.url(segments)), allowance);
+        match ask().await {
+            // A connection that was kept, and that a restart had cut: only reading may be done twice.
+            Err(ComfyError::AnswerLost(source)) if !source.is::<Silent>() => ask().await,
+            other => other,
+        }
     }
 
     /// Sends JSON.

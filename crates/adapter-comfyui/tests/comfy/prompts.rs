@@ -240,12 +240,7 @@ async fn a_restart_forgets_prompts(version: Version) {
 
     world.simulator.restart().await.unwrap();
 
-    // A connection that was kept may turn out to be dead once.
-    let state = match world.comfy.prompt_state(&prompt_id).await {
-        Err(ComfyError::AnswerLost(_)) => world.state(&prompt_id).await,
-        other => other.unwrap(),
-    };
-    assert_eq!(state, PromptState::Unknown);
+    assert_eq!(world.state(&prompt_id).await, PromptState::Unknown);
 }
 
 async fn a_backend_that_is_down_is_unreachable(version: Version) {
