@@ -12,11 +12,12 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper,
 };
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
+use crate::json_text::JsonText;
 use crate::page::{before, rows_to_fetch};
 use crate::run_rows::storable;
 use crate::schema::comfyui_workflows::dsl::{
@@ -25,7 +26,7 @@ use crate::schema::comfyui_workflows::dsl::{
 use crate::statement::Statement;
 use crate::store::PgStore;
 use crate::transaction::Role;
-use crate::workflow_rows::{NewWorkflowRow, WorkflowChangeRow, WorkflowRow, WorkflowSummaryRow};
+use crate::workflow_rows::{WorkflowChangeRow, WorkflowRow, WorkflowSummaryRow};
 
 /// Implements [`WorkflowRepo`].
 #[derive(Clone, Debug)]
@@ -42,16 +43,22 @@ impl PgWorkflowRepo {
 #[async_trait]
 impl WorkflowRepo for PgWorkflowRepo {
     async fn create(&self, actor: &Actor, new: NewWorkflow) -> Result<Workflow, RepoError> {
-        let row = NewWorkflowRow::new(actor.user_id().as_uuid(), &new);
+        let statement = Statement::new(CREATE)
+            .bind::<SqlUuid, _>(new.id.as_uuid())
+            .bind::<SqlUuid, _>(actor.user_id().as_uuid())
+            .bind::<Text, _>(new.name.as_str().to_owned())
+            .bind::<Nullable<Text>, _>(
+                new.description
+                    .as_ref()
+                    .map(|text| text.as_str().to_owned()),
+            )
+            .bind::<Json, _>(JsonText(new.workflow_json.as_str().to_owned()))
+            .bind::<Bool, _>(new.is_public)
+            .bind::<Array<Text>, _>(new.tags.as_slice().to_vec())
+            .bind::<Timestamptz, _>(new.created_at);
         self.store
             .transact(Role::Person(actor), |mut connection| {
-                async move {
-                    diesel::insert_into(comfyui_workflows)
-                        .values(row)
-                        .execute(&mut connection)
-                        .await
-                }
-                .boxed()
+                async move { statement.execute(&mut connection).await }.boxed()
             })
             .await?;
         Ok(Workflow {
@@ -210,6 +217,12 @@ async fn visible(
         .await
         .optional()
 }
+
+/// By hand: the query builder writes DEFAULT for what is none, and prepares such a statement anew each time.
+const CREATE: &str = "\
+    insert into public.comfyui_workflows \
+      (id, user_id, name, description, workflow_json, is_public, tags, created_at, updated_at) \
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
 
 macro_rules! branch {
     ($condition:literal) => {

@@ -3,9 +3,9 @@
 use atelier_domain::graph::GraphJson;
 use atelier_domain::ports::RepoError;
 use atelier_domain::text::{Description, Name, Tags};
-use atelier_domain::workflow::{NewWorkflow, Revision, Workflow, WorkflowChange, WorkflowSummary};
+use atelier_domain::workflow::{Revision, Workflow, WorkflowChange, WorkflowSummary};
 use chrono::{DateTime, Utc};
-use diesel::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
+use diesel::{AsChangeset, Queryable, QueryableByName, Selectable};
 use uuid::Uuid;
 
 use crate::error::inconsistent;
@@ -96,39 +96,6 @@ fn description(text: Option<&str>, row: Uuid) -> Result<Option<Description>, Rep
 
 fn tags(words: &[String], row: Uuid) -> Result<Tags, RepoError> {
     Tags::parse(words).map_err(|_broken| inconsistent(TABLE, "tags", row))
-}
-
-#[derive(Insertable)]
-#[diesel(table_name = comfyui_workflows)]
-pub(crate) struct NewWorkflowRow {
-    id: Uuid,
-    user_id: Uuid,
-    name: String,
-    description: Option<String>,
-    workflow_json: JsonText,
-    is_public: bool,
-    tags: Vec<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-}
-
-impl NewWorkflowRow {
-    pub(crate) fn new(user_id: Uuid, new: &NewWorkflow) -> Self {
-        Self {
-            id: new.id.as_uuid(),
-            user_id,
-            name: new.name.as_str().to_owned(),
-            description: new
-                .description
-                .as_ref()
-                .map(|text| text.as_str().to_owned()),
-            workflow_json: JsonText(new.workflow_json.as_str().to_owned()),
-            is_public: new.is_public,
-            tags: new.tags.as_slice().to_vec(),
-            created_at: new.created_at,
-            updated_at: new.created_at,
-        }
-    }
 }
 
 #[derive(AsChangeset)]

@@ -8,7 +8,13 @@
 
 mod conformance;
 mod leaks;
+mod lists;
+mod lora_paths;
 mod migrations;
 mod policies;
+mod round_trips;
+mod signals;
 mod support;
+mod tls;
+mod unavailable;
 mod words;

@@ -1,6 +1,7 @@
 //! Clusters, databases and stores for the tests.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -195,6 +196,13 @@ impl Database {
 
     pub(crate) fn url_for(&self, user: &str) -> String {
         server(self.kind).cluster.url_for(user, &self.name)
+    }
+
+    /// The server's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let cluster = &server(self.kind).cluster;
+        let name = format!(".s.PGSQL.{}", cluster.port());
+        cluster.socket_directory().join(name)
     }
 
     pub(crate) fn app_options(&self) -> PgOptions {
