@@ -7,6 +7,7 @@
 )]
 
 mod conformance;
+mod expected_rights;
 mod leaks;
 mod lists;
 mod lora_paths;
