@@ -42,7 +42,19 @@ pub fn begin(arguments: &LoggingArguments, unasked: &str) -> Result<(), LoggingE
             .try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     }
-    .map_err(LoggingError::Twice)
+    .map_err(LoggingError::Twice)?;
+    log_panics();
+    Ok(())
+}
+
+/// Makes a panic a line like any other, with the span of the request that it
+/// ended.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, "panicked: {message}");
+    }));
 }
 
 /// Shows an error with everything that led to it.

@@ -21,10 +21,20 @@ pub struct BlobArguments {
     #[arg(long, env = "MINIO_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
     /// The S3 access key; AWS_ACCESS_KEY_ID works too.
-    #[arg(long, env = "MINIO_ACCESS_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "MINIO_ACCESS_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     pub s3_access_key: Option<String>,
     /// The S3 secret key; AWS_SECRET_ACCESS_KEY works too.
-    #[arg(long, env = "MINIO_SECRET_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "MINIO_SECRET_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     pub s3_secret_key: Option<String>,
     /// The S3 region.
     #[arg(long, env = "AWS_REGION", value_name = "REGION")]
@@ -53,6 +63,12 @@ impl BlobArguments {
             mistakes.add(URL, "is required: s3://bucket, file:///folder, or memory:");
             return None;
         };
+        if !["s3://", "file:///", "memory:"]
+            .iter()
+            .any(|kind| url.starts_with(kind))
+        {
+            mistakes.add(URL, "must be s3://bucket, file:///folder, or memory:");
+        }
         let endpoints = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
         Some(BlobConfig {
             url,

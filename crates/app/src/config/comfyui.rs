@@ -14,20 +14,22 @@ use std::path::PathBuf;
 use super::{Mistakes, Secret, or_variables};
 
 const DEFAULT_URL: &str = "http://comfyui:8188";
+const DEFAULT_IN_FLIGHT: usize = 4;
 const DEFAULT_LORAS_DIR: &str = "/basedir/models/loras";
 
+const URL: &str = "COMFYUI_URL";
 const PASSWORD: &str = "COMFYUI_WEB_PASSWORD";
 const TOKEN: &str = "COMFYUI_WEB_TOKEN";
 const USER: &str = "COMFYUI_WEB_USER";
 const IN_FLIGHT: &str = "ATELIER_MAX_IN_FLIGHT";
 
 /// How ComfyUI is told.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct ComfyuiArguments {
     /// Where ComfyUI is.
     ///
     /// Default: http://comfyui:8188; `local` starts a simulator instead.
-    #[arg(long, env = "COMFYUI_URL", value_name = "URL")]
+    #[arg(long, env = URL, value_name = "URL")]
     pub comfyui_url: Option<String>,
     /// The user that a proxy in front of ComfyUI wants.
     #[arg(long, env = USER, value_name = "USER")]
@@ -44,8 +46,10 @@ pub struct ComfyuiArguments {
     #[arg(long = "loras-dir", env = "COMFYUI_LORAS_DIR", value_name = "FOLDER")]
     pub comfyui_loras_dir: Option<PathBuf>,
     /// How many runs ComfyUI is given at once.
-    #[arg(long, env = IN_FLIGHT, value_name = "COUNT", default_value_t = 4)]
-    pub max_in_flight: usize,
+    ///
+    /// Default: 4.
+    #[arg(long, env = IN_FLIGHT, value_name = "COUNT")]
+    pub max_in_flight: Option<String>,
 }
 
 /// What a proxy in front of ComfyUI wants.
@@ -80,9 +84,16 @@ pub struct ComfyuiConfig {
 impl ComfyuiArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<ComfyuiConfig> {
-        if !(1..=64).contains(&self.max_in_flight) {
-            mistakes.add(IN_FLIGHT, "must be between 1 and 64");
+        let url = or_variables(self.comfyui_url, &[]).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            mistakes.add(URL, "must begin with http:// or https://");
         }
+        let max_in_flight = match or_variables(self.max_in_flight, &[]) {
+            None => Some(DEFAULT_IN_FLIGHT),
+            Some(text) => mistakes.parse(IN_FLIGHT, &text, "a number from 1 to 64", |count| {
+                (1..=64).contains(count)
+            }),
+        };
         let user = or_variables(self.comfyui_web_user, &[]);
         let password = or_variables(self.comfyui_web_password, &[]);
         let token = or_variables(self.comfyui_web_token, &[]);
@@ -107,12 +118,13 @@ impl ComfyuiArguments {
             }
         };
         Some(ComfyuiConfig {
-            url: or_variables(self.comfyui_url, &[]).unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            url,
             credentials,
             loras_dir: self
                 .comfyui_loras_dir
+                .filter(|folder| !folder.as_os_str().is_empty())
                 .unwrap_or_else(|| DEFAULT_LORAS_DIR.into()),
-            max_in_flight: self.max_in_flight,
+            max_in_flight: max_in_flight?,
         })
     }
 }

@@ -18,6 +18,8 @@ const URL: &str = "DATABASE_URL";
 const MIGRATE_URL: &str = "ATELIER_MIGRATE_URL";
 const CONNECTIONS: &str = "ATELIER_DATABASE_CONNECTIONS";
 
+const DEFAULT_CONNECTIONS: usize = 16;
+
 /// How the database is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseArguments {
@@ -28,8 +30,10 @@ pub struct DatabaseArguments {
     #[arg(long, env = "DATABASE_ROOT_CERTIFICATE", value_name = "FILE")]
     pub database_root_certificate: Option<PathBuf>,
     /// The most connections to the database at once.
-    #[arg(long, env = CONNECTIONS, value_name = "COUNT", default_value_t = 16)]
-    pub database_connections: usize,
+    ///
+    /// Default: 16.
+    #[arg(long, env = CONNECTIONS, value_name = "COUNT")]
+    pub database_connections: Option<String>,
 }
 
 /// Where the database is.
@@ -46,14 +50,19 @@ pub struct DatabaseConfig {
 impl DatabaseArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<DatabaseConfig> {
-        if self.database_connections < 2 {
-            mistakes.add(CONNECTIONS, "must be at least 2");
-        }
+        let connections = match or_variables(self.database_connections, &[]) {
+            None => Some(DEFAULT_CONNECTIONS),
+            Some(text) => {
+                mistakes.parse(CONNECTIONS, &text, "a number from 2", |count| *count >= 2)
+            }
+        };
         let given = or_variables(self.database_url, &["SUPABASE_DB_URL"]);
         Some(DatabaseConfig {
             url: postgres_url(URL, given, mistakes)?,
-            root_certificate: self.database_root_certificate,
-            connections: self.database_connections,
+            root_certificate: self
+                .database_root_certificate
+                .filter(|file| !file.as_os_str().is_empty()),
+            connections: connections?,
         })
     }
 }
@@ -129,15 +138,18 @@ mod tests {
         let arguments = DatabaseArguments {
             database_url: Some("mysql://root:hunter2@host/db".to_owned()),
             database_root_certificate: None,
-            database_connections: 1,
+            database_connections: Some("1".to_owned()),
         };
         let mut mistakes = Mistakes::default();
 
         let config = arguments.check(&mut mistakes);
 
-        let told = mistakes.check(config).expect_err("two mistakes").to_string();
+        let told = mistakes
+            .check(config)
+            .expect_err("two mistakes")
+            .to_string();
         assert!(told.contains("DATABASE_URL: must begin with postgres://"));
-        assert!(told.contains("ATELIER_DATABASE_CONNECTIONS: must be at least 2"));
+        assert!(told.contains("ATELIER_DATABASE_CONNECTIONS: must be a number from 2, is `1`"));
         assert!(!told.contains("hunter2"));
     }
 }

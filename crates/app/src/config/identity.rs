@@ -41,7 +41,10 @@ impl IdentityArguments {
             Some(format!("{}/auth/v1", project.trim_end_matches('/')))
         });
         let Some(secret) = or_variables(self.supabase_jwt_secret, &[]) else {
-            mistakes.add(SECRET, "is required: the JWT secret of the Supabase project");
+            mistakes.add(
+                SECRET,
+                "is required: the JWT secret of the Supabase project",
+            );
             return None;
         };
         Some(IdentityConfig {

@@ -13,6 +13,7 @@ pub mod server;
 pub mod worker;
 
 use std::fmt;
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -47,6 +48,23 @@ impl Mistakes {
     /// secret.
     pub fn add(&mut self, variable: &'static str, detail: impl Into<String>) {
         self.0.push((variable, detail.into()));
+    }
+
+    /// Reads a value that is no text; `expected` says what it must be.
+    ///
+    /// Not left to [`clap`], which stops at the first mistake.
+    fn parse<T: FromStr>(
+        &mut self,
+        variable: &'static str,
+        text: &str,
+        expected: &str,
+        is_fine: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let value = text.trim().parse().ok().filter(is_fine);
+        if value.is_none() {
+            self.add(variable, format!("must be {expected}, is `{text}`"));
+        }
+        value
     }
 
     /// The value, if nothing was wrong with anything.

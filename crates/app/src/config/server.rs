@@ -8,32 +8,31 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
-use super::Mistakes;
+use super::{Mistakes, or_variables};
 
+const LISTEN: &str = "ATELIER_LISTEN";
 const MAX_LORA_BYTES: &str = "ATELIER_MAX_LORA_BYTES";
+const THREADS: &str = "ATELIER_HTTP_THREADS";
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_MAX_LORA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
 /// How the server is told.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServerArguments {
     /// Where the API listens.
-    #[arg(
-        long,
-        env = "ATELIER_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub listen: SocketAddr,
+    ///
+    /// Default: 127.0.0.1:8080.
+    #[arg(long, env = LISTEN, value_name = "ADDRESS")]
+    pub listen: Option<String>,
     /// The largest LoRA file, in bytes.
-    #[arg(
-        long,
-        env = MAX_LORA_BYTES,
-        value_name = "BYTES",
-        default_value_t = 8 * 1024 * 1024 * 1024
-    )]
-    pub max_lora_bytes: u64,
-    /// How many threads answer requests.
-    #[arg(long, env = "ATELIER_HTTP_THREADS", value_name = "COUNT")]
-    pub http_threads: Option<NonZeroUsize>,
+    ///
+    /// Default: 8589934592, which is 8 GiB.
+    #[arg(long, env = MAX_LORA_BYTES, value_name = "BYTES")]
+    pub max_lora_bytes: Option<String>,
+    /// How many threads answer requests; one a processor if not set.
+    #[arg(long, env = THREADS, value_name = "COUNT")]
+    pub http_threads: Option<String>,
 }
 
 /// How the server listens.
@@ -50,14 +49,78 @@ pub struct ServerConfig {
 impl ServerArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<ServerConfig> {
-        if self.max_lora_bytes == 0 {
-            mistakes.add(MAX_LORA_BYTES, "must be more than 0");
-            return None;
-        }
+        let listen = or_variables(self.listen, &[]).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = mistakes.parse(
+            LISTEN,
+            &listen,
+            "an address and a port, such as 0.0.0.0:8080",
+            |_| true,
+        );
+        let max_lora_bytes = match or_variables(self.max_lora_bytes, &[]) {
+            None => Some(DEFAULT_MAX_LORA_BYTES),
+            Some(text) => {
+                mistakes.parse(MAX_LORA_BYTES, &text, "a number from 1", |bytes| *bytes > 0)
+            }
+        };
+        let threads = match or_variables(self.http_threads, &[]) {
+            None => Some(None),
+            Some(text) => mistakes
+                .parse(
+                    THREADS,
+                    &text,
+                    "a number from 1 to 1024",
+                    |count: &NonZeroUsize| count.get() <= 1_024,
+                )
+                .map(Some),
+        };
         Some(ServerConfig {
-            listen: self.listen,
-            max_lora_bytes: self.max_lora_bytes,
-            threads: self.http_threads,
+            listen: listen?,
+            max_lora_bytes: max_lora_bytes?,
+            threads: threads?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_or_empty_has_a_default() {
+        let arguments = ServerArguments {
+            listen: Some(String::new()),
+            ..ServerArguments::default()
+        };
+        let mut mistakes = Mistakes::default();
+
+        let config = arguments.check(&mut mistakes);
+
+        let config = mistakes.check(config).expect("nothing is wrong");
+        assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        assert_eq!(config.max_lora_bytes, 8 << 30);
+        assert_eq!(config.threads, None);
+    }
+
+    #[test]
+    fn every_mistake_is_told() {
+        let arguments = ServerArguments {
+            listen: Some("8080".to_owned()),
+            max_lora_bytes: Some("0".to_owned()),
+            http_threads: Some("many".to_owned()),
+        };
+        let mut mistakes = Mistakes::default();
+
+        let config = arguments.check(&mut mistakes);
+
+        let told = mistakes
+            .check(config)
+            .expect_err("three mistakes")
+            .to_string();
+        for variable in [LISTEN, MAX_LORA_BYTES, THREADS] {
+            assert!(
+                told.contains(&format!("\n  {variable}: must be ")),
+                "{told}"
+            );
+        }
     }
 }

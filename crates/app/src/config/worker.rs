@@ -5,16 +5,20 @@
 
 use std::time::Duration;
 
-use super::Mistakes;
+use super::{Mistakes, or_variables};
 
 const LEASE: &str = "ATELIER_LEASE_SECONDS";
 
+const DEFAULT_LEASE_SECONDS: u64 = 30;
+
 /// How the worker is told.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct WorkerArguments {
     /// After how many seconds without a sign of life a worker's runs are given to another.
-    #[arg(long, env = LEASE, value_name = "SECONDS", default_value_t = 30)]
-    pub lease_seconds: u64,
+    ///
+    /// Default: 30.
+    #[arg(long, env = LEASE, value_name = "SECONDS")]
+    pub lease_seconds: Option<String>,
 }
 
 /// How the worker works.
@@ -27,12 +31,14 @@ pub struct WorkerConfig {
 impl WorkerArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<WorkerConfig> {
-        if !(3..=3600).contains(&self.lease_seconds) {
-            mistakes.add(LEASE, "must be between 3 and 3600");
-            return None;
-        }
+        let seconds = match or_variables(self.lease_seconds, &[]) {
+            None => DEFAULT_LEASE_SECONDS,
+            Some(text) => mistakes.parse(LEASE, &text, "a number from 3 to 3600", |seconds| {
+                (3..=3_600).contains(seconds)
+            })?,
+        };
         Some(WorkerConfig {
-            lease: Duration::from_secs(self.lease_seconds),
+            lease: Duration::from_secs(seconds),
         })
     }
 }

@@ -35,6 +35,7 @@ pub(crate) async fn observe(
         "request",
         request_id = %id,
         user_id = tracing::field::Empty,
+        client_request_id = client_request_id(request.headers()),
     );
     served(id, request, next).instrument(span).await
 }
@@ -46,7 +47,6 @@ async fn served(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let method = request.method().clone();
-    log_foreign_id(request.headers());
     // One handler's panic must not take the other requests of its thread along.
     let outcome = AssertUnwindSafe(next.call(request)).catch_unwind().await;
     let fault = match outcome {
@@ -127,24 +127,17 @@ fn add_headers(headers: &mut HeaderMap, id: Uuid) {
     );
 }
 
-/// A proxy's own id goes into the log, never into our answers: it is the
-/// sender's text.
-fn log_foreign_id(headers: &HeaderMap) {
-    let sane = |text: &&str| {
+/// What the sender, or a proxy, calls the request. It goes into the log, never
+/// into our answers: it is the sender's text.
+fn client_request_id(headers: &HeaderMap) -> Option<&str> {
+    let is_sane = |text: &&str| {
         (1..=100).contains(&text.len())
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
-    let foreign = headers
-        .get(&X_REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    if let Some(foreign_request_id) = foreign.filter(sane) {
-        tracing::info!(
-            foreign_request_id,
-            "the sender calls this request {foreign_request_id}"
-        );
-    }
+    let text = headers.get(&X_REQUEST_ID)?.to_str().ok()?;
+    Some(text).filter(is_sane)
 }
 
 /// One request's line in the log. Neither query nor headers are in it: they

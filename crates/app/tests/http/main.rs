@@ -15,6 +15,7 @@ mod documents;
 mod files;
 mod health;
 mod lists;
+mod logs;
 mod lora_uploads;
 mod loras;
 mod runs;

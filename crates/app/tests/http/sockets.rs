@@ -142,3 +142,39 @@ async fn a_path_that_climbs_leads_nowhere_and_the_connection_goes_on() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(answer.contains("\r\n\r\n{\"status\":\"ok\"}"), "{answer}");
 }
+
+#[actix_web::test]
+async fn whoever_is_refused_in_the_middle_of_a_large_upload_reads_why() {
+    let mut world = World::new();
+    world.limits.lora_bytes = 1 << 30;
+    let mut stream = connect(&world).await;
+    let body_bytes = 8 * 1024 * 1024;
+    let head = format!(
+        "POST {API}/loras HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {body_bytes}\r\n\r\n"
+    );
+    let mut body =
+        b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.safetensors\"\r\n\r\n"
+            .to_vec();
+    body.resize(body_bytes, 0x80);
+
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let send = async {
+        // The server may stop reading whenever it has answered.
+        drop(writing.write_all(&body).await);
+    };
+    let mut answer = vec![0; 4_096];
+    let read = async {
+        tokio::time::timeout(PATIENCE, reading.read(&mut answer))
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    send.await;
+    let read = read.await;
+
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    assert!(answer.contains("\"pointer\":\"/file\""), "{answer}");
+}
