@@ -1,10 +1,17 @@
 //! Atelier: a multi-user server in front of ComfyUI.
 //!
-//! This crate is the outermost ring: the HTTP edge ([`http`]), the
-//! configuration ([`config`]), the command line, and the one place where every
-//! port meets its adapter.
+//! This crate is the outermost ring: the HTTP edge ([`http`]), the command
+//! line ([`cli`]), the configuration ([`config`]), and the one place where
+//! every port meets its adapter ([`wiring`]).
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http;
+mod local;
 pub mod logging;
+pub mod server;
+mod terminal;
+pub mod wiring;
+
+pub use cli::main;

@@ -1,0 +1,351 @@
+//! The command line. Every flag is also an environment variable.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::config::Mistakes;
+use crate::config::blob::BlobArguments;
+use crate::config::comfyui::ComfyuiArguments;
+use crate::config::database::{DatabaseArguments, MigrateArguments};
+use crate::config::identity::IdentityArguments;
+use crate::config::logging::LoggingArguments;
+use crate::config::server::ServerArguments;
+use crate::config::worker::WorkerArguments;
+use crate::local::{LocalArguments, LocalError};
+use crate::logging::{Chain, LoggingError};
+use crate::server::{Running, ServeConfig, ServerError, WorkConfig};
+use crate::wiring::{self, MigrationError, TokenError};
+use crate::{http, local, logging, terminal};
+
+/// A multi-user server in front of ComfyUI.
+#[derive(Debug, Parser)]
+#[command(name = "atelier", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts everything on this machine: database, files, a simulated ComfyUI, the server.
+    Local(Box<LocalArguments>),
+    /// Serves the API, with a worker in the same process.
+    Serve(Box<ServeArguments>),
+    /// Works on runs, on any machine that reaches database, object store and ComfyUI.
+    Worker(Box<WorkArguments>),
+    /// Brings the database up to date.
+    Migrate(Box<MigrateCommand>),
+    /// Signs an access token with the configured secret, for local use and tests.
+    Token(TokenArguments),
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// Serves the API alone.
+    #[arg(long, env = "ATELIER_NO_WORKER")]
+    no_worker: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+    #[command(flatten)]
+    blob: BlobArguments,
+    #[command(flatten)]
+    comfyui: ComfyuiArguments,
+    #[command(flatten)]
+    identity: IdentityArguments,
+    #[command(flatten)]
+    worker: WorkerArguments,
+    #[command(flatten)]
+    logging: LoggingArguments,
+}
+
+impl ServeArguments {
+    fn check(self) -> Result<ServeConfig, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let server = self.server.check(&mut mistakes);
+        let identity = self.identity.check(&mut mistakes);
+        let work = work_config(
+            self.database,
+            self.blob,
+            self.comfyui,
+            self.worker,
+            &mut mistakes,
+        );
+        let parts = server.zip(identity).zip(work);
+        let ((server, identity), work) = mistakes.check(parts)?;
+        Ok(ServeConfig {
+            server,
+            identity,
+            work,
+            with_worker: !self.no_worker,
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+struct WorkArguments {
+    #[command(flatten)]
+    database: DatabaseArguments,
+    #[command(flatten)]
+    blob: BlobArguments,
+    #[command(flatten)]
+    comfyui: ComfyuiArguments,
+    #[command(flatten)]
+    worker: WorkerArguments,
+    #[command(flatten)]
+    logging: LoggingArguments,
+}
+
+impl WorkArguments {
+    fn check(self) -> Result<WorkConfig, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let work = work_config(
+            self.database,
+            self.blob,
+            self.comfyui,
+            self.worker,
+            &mut mistakes,
+        );
+        mistakes.check(work)
+    }
+}
+
+/// Checks every concern, so that all mistakes are told at once.
+pub(crate) fn work_config(
+    database: DatabaseArguments,
+    blob: BlobArguments,
+    comfyui: ComfyuiArguments,
+    worker: WorkerArguments,
+    mistakes: &mut Mistakes,
+) -> Option<WorkConfig> {
+    let database = database.check(mistakes);
+    let blob = blob.check(mistakes);
+    let comfyui = comfyui.check(mistakes);
+    let worker = worker.check(mistakes);
+    Some(WorkConfig {
+        database: database?,
+        blob: blob?,
+        comfyui: comfyui?,
+        worker: worker?,
+    })
+}
+
+#[derive(Debug, Args)]
+struct MigrateCommand {
+    #[command(flatten)]
+    database: MigrateArguments,
+    #[command(flatten)]
+    logging: LoggingArguments,
+}
+
+#[derive(Debug, Args)]
+struct TokenArguments {
+    /// The user that the token stands for.
+    #[arg(long, value_name = "UUID")]
+    sub: Uuid,
+    /// The e-mail address that the token vouches for.
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// How long the token is good: a number and s, m, h or d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    ttl: Duration,
+    #[command(flatten)]
+    identity: IdentityArguments,
+}
+
+/// Why a command ended badly.
+#[derive(Debug, Error)]
+enum CommandError {
+    #[error(transparent)]
+    Configuration(#[from] Mistakes),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("the runtime could not be started")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// The whole program: reads the command line, does what it says, and tells what went wrong.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::warn(&format!("error: {}", Chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CommandError::Runtime)?;
+    runtime.block_on(execute(command))
+}
+
+async fn execute(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Local(arguments) => Ok(local::run(*arguments).await?),
+        Command::Serve(arguments) => {
+            logging::begin(&arguments.logging, "info")?;
+            let running = Running::start(arguments.check()?).await?;
+            Ok(running.until_signal().await?)
+        }
+        Command::Worker(arguments) => {
+            logging::begin(&arguments.logging, "info")?;
+            let running = Running::start_worker(arguments.check()?)?;
+            Ok(running.until_signal().await?)
+        }
+        Command::Migrate(arguments) => {
+            logging::begin(&arguments.logging, "info")?;
+            let mut mistakes = Mistakes::default();
+            let database = arguments.database.check(&mut mistakes);
+            let told = wiring::migrate(&mistakes.check(database)?).await?;
+            terminal::tell(&told);
+            Ok(())
+        }
+        Command::Token(arguments) => {
+            let mut mistakes = Mistakes::default();
+            let identity = arguments.identity.check(&mut mistakes);
+            let identity = mistakes.check(identity)?;
+            let email = arguments.email.as_deref();
+            terminal::tell(&wiring::token(
+                &identity,
+                arguments.sub,
+                email,
+                arguments.ttl,
+            )?);
+            Ok(())
+        }
+        Command::Openapi => {
+            terminal::tell(&http::openapi::document_text());
+            Ok(())
+        }
+    }
+}
+
+/// Reads a time such as `90s`, `30m`, `1h` or `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let told = || format!("`{text}` is not a time such as 90s, 30m, 1h or 7d");
+    let unit = text.chars().last().ok_or_else(told)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(told()),
+    };
+    let count: u64 = text
+        .strip_suffix(unit)
+        .and_then(|count| count.parse().ok())
+        .ok_or_else(told)?;
+    count
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        Cli::command().debug_assert();
+    }
+
+    fn serve_arguments(arguments: &[&str]) -> ServeArguments {
+        let arguments = ["atelier", "serve"].iter().chain(arguments);
+        match Cli::try_parse_from(arguments).map(|cli| cli.command) {
+            Ok(Command::Serve(arguments)) => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_and_no_secret_with_it() {
+        let arguments = serve_arguments(&[
+            "--listen=here",
+            "--max-lora-bytes=-1",
+            "--http-threads=0",
+            "--database-url=mysql://root:hunter2@host/db",
+            "--database-connections=x",
+            "--blob-url=ftp://host",
+            "--comfyui-url=comfyui:8188",
+            "--comfyui-web-user=",
+            "--comfyui-web-password=hunter2",
+            "--comfyui-web-token=",
+            "--max-in-flight=0",
+            "--supabase-jwt-secret=",
+            "--lease-seconds=1",
+        ]);
+
+        let told = arguments
+            .check()
+            .expect_err("all of it is wrong")
+            .to_string();
+
+        for variable in [
+            "ATELIER_LISTEN",
+            "ATELIER_MAX_LORA_BYTES",
+            "ATELIER_HTTP_THREADS",
+            "DATABASE_URL",
+            "ATELIER_DATABASE_CONNECTIONS",
+            "BLOB_URL",
+            "COMFYUI_URL",
+            "COMFYUI_WEB_USER",
+            "ATELIER_MAX_IN_FLIGHT",
+            "SUPABASE_JWT_SECRET",
+            "ATELIER_LEASE_SECONDS",
+        ] {
+            assert!(
+                told.contains(&format!("\n  {variable}: ")),
+                "{variable}: {told}"
+            );
+        }
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn the_help_of_every_command_names_the_variable_of_every_flag() {
+        for command in Cli::command().get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let flags = command
+                .get_arguments()
+                .filter(|flag| flag.get_env().is_none());
+            let without: Vec<_> = flags.map(|flag| flag.get_id().to_string()).collect();
+            let allowed: &[&str] = match name.as_str() {
+                // What is asked for once, not configured.
+                "token" => &["sub", "email", "ttl"],
+                "local" => &["smoke"],
+                _ => &[],
+            };
+            assert_eq!(without, allowed, "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
+        for text in ["", "h", "1", "1y", "-1h", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

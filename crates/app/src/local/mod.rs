@@ -1,0 +1,323 @@
+//! `atelier local`: everything on this machine, with no configuration.
+//!
+//! Every variable that is set is honoured; what is missing is filled in: a private Postgres in the
+//! data directory, a folder for objects, a simulated ComfyUI, a secret for tokens, a demo user. On
+//! an empty data directory a sample job is run, over HTTP, as any client would.
+
+mod backend;
+mod data_dir;
+mod database;
+mod sample;
+mod sample_lora;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::cli::work_config;
+use crate::config::Mistakes;
+use crate::config::blob::BlobArguments;
+use crate::config::comfyui::ComfyuiArguments;
+use crate::config::database::{DatabaseArguments, MigrateArguments};
+use crate::config::identity::IdentityArguments;
+use crate::config::logging::LoggingArguments;
+use crate::config::server::ServerArguments;
+use crate::config::worker::WorkerArguments;
+use crate::logging::{self, Chain, LoggingError};
+use crate::server::{Running, ServeConfig, ServerError, stop_signal};
+use crate::terminal;
+use crate::wiring::{self, MigrationError, TokenError};
+
+use backend::LocalBackend;
+use data_dir::DataDir;
+use database::LocalDatabase;
+use sample::{SampleError, SampleJob};
+
+/// How long the demo user's token is good.
+const TOKEN_LIFE: Duration = Duration::from_hours(7 * 24);
+/// How long the sample job may take: a real ComfyUI loads its checkpoint first.
+const SAMPLE_PATIENCE: Duration = Duration::from_mins(10);
+
+/// What `local` can be told.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LocalArguments {
+    /// Where everything is kept.
+    #[arg(
+        long,
+        env = "ATELIER_DATA_DIR",
+        value_name = "FOLDER",
+        default_value = ".atelier"
+    )]
+    data_dir: PathBuf,
+    /// Runs the sample job, whatever is there already, and exits.
+    #[arg(long)]
+    smoke: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+    /// Postgres, as the owner of the tables, where `DATABASE_URL` is given too.
+    #[arg(
+        long,
+        env = "ATELIER_MIGRATE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    migrate_url: Option<String>,
+    #[command(flatten)]
+    blob: BlobArguments,
+    #[command(flatten)]
+    comfyui: ComfyuiArguments,
+    #[command(flatten)]
+    identity: IdentityArguments,
+    #[command(flatten)]
+    worker: WorkerArguments,
+    #[command(flatten)]
+    logging: LoggingArguments,
+}
+
+/// Why `local` ended badly.
+#[derive(Debug, Error)]
+pub(crate) enum LocalError {
+    /// A configuration that cannot work.
+    #[error(transparent)]
+    Configuration(#[from] Mistakes),
+    /// The log.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// The data directory.
+    #[error("the data directory cannot be used: {path}")]
+    DataDir {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The private Postgres.
+    #[error("the private Postgres did not start")]
+    Database(#[source] atelier_local_postgres::Error),
+    /// The tables.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// The simulated ComfyUI.
+    #[error("the simulated ComfyUI did not start")]
+    Simulator(#[source] atelier_comfyui_sim::StartError),
+    /// The ComfyUI that was named.
+    #[error("ComfyUI at {url} cannot be used: {reason}")]
+    Comfyui {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The demo user's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The sample job.
+    #[error("the sample job did not end well: {0}")]
+    Sample(String),
+    /// A task that panicked.
+    #[error("a part of the start broke off")]
+    BrokenOff(#[source] tokio::task::JoinError),
+}
+
+/// Starts everything, and goes on until it is told to stop; with `--smoke`, until the sample job
+/// is done.
+pub(crate) async fn run(arguments: LocalArguments) -> Result<(), LocalError> {
+    logging::begin(&arguments.logging, "warn")?;
+    let signal = stop_signal().map_err(ServerError::Signals)?;
+    let mut parts = Parts::default();
+    let outcome = tokio::select! {
+        outcome = work(arguments, &mut parts) => outcome,
+        () = signal => {
+            terminal::tell("stopping");
+            Ok(())
+        }
+    };
+    // Whatever happened, what was started is stopped, from the outside in.
+    let stopped = parts.stop().await;
+    outcome.and(stopped)
+}
+
+/// What was started so far.
+#[derive(Default)]
+struct Parts {
+    database: Option<LocalDatabase>,
+    backend: Option<LocalBackend>,
+    server: Option<Running>,
+}
+
+impl Parts {
+    async fn stop(self) -> Result<(), LocalError> {
+        let server = match self.server {
+            Some(server) => server.stop().await.map_err(LocalError::from),
+            None => Ok(()),
+        };
+        if let Some(backend) = self.backend {
+            backend.stop().await;
+        }
+        let database = match self.database {
+            Some(database) => database.stop().await,
+            None => Ok(()),
+        };
+        server.and(database)
+    }
+}
+
+async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), LocalError> {
+    let smoke = arguments.smoke;
+    let data_dir = DataDir::open(&arguments.data_dir)?;
+    terminal::tell(&format!("data directory: {}", data_dir.path().display()));
+
+    start_database(&mut arguments, &data_dir, parts).await?;
+    let checkpoint = start_backend(&mut arguments, &data_dir, parts).await?;
+    if arguments.blob.blob_url.is_none() {
+        arguments.blob.blob_url = Some(data_dir.objects_url()?);
+    }
+    if arguments.identity.supabase_jwt_secret.is_none() {
+        arguments.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
+    }
+
+    let config = serve_config(arguments)?;
+    let user = data_dir.demo_user()?;
+    let token = wiring::token(&config.identity, user, None, TOKEN_LIFE)?;
+    let server = Running::start(config).await?;
+    let url = server.url();
+    parts.server = Some(server);
+    terminal::tell(&format!("server: {url}"));
+
+    if let Some(checkpoint) = checkpoint
+        && (smoke || !data_dir.sample_is_done())
+    {
+        let job = SampleJob {
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .map_err(|error| LocalError::Sample(Chain(&error).to_string()))?,
+            server: url.clone(),
+            token: token.clone(),
+            checkpoint,
+            pictures: data_dir.path().join("pictures"),
+            patience: SAMPLE_PATIENCE,
+        };
+        run_sample(&job, &data_dir, smoke).await?;
+    }
+    if smoke {
+        return Ok(());
+    }
+    greet(&url, &token);
+    std::future::pending().await
+}
+
+/// Starts a private Postgres unless one is named, and brings the tables up to date.
+async fn start_database(
+    arguments: &mut LocalArguments,
+    data_dir: &DataDir,
+    parts: &mut Parts,
+) -> Result<(), LocalError> {
+    let mut owner_url = arguments.migrate_url.take();
+    if arguments.database.database_url.is_none() {
+        let database = LocalDatabase::start(data_dir.path().join("postgres")).await?;
+        arguments.database.database_url = Some(database.application_url());
+        owner_url = Some(database.owner_url());
+        parts.database = Some(database);
+    }
+    match owner_url {
+        Some(url) => migrate(url, arguments).await,
+        None => Ok(()),
+    }
+}
+
+/// Starts a simulated ComfyUI unless one is named, and gives the checkpoint to sample with.
+async fn start_backend(
+    arguments: &mut LocalArguments,
+    data_dir: &DataDir,
+    parts: &mut Parts,
+) -> Result<Option<String>, LocalError> {
+    if let Some(url) = &arguments.comfyui.comfyui_url {
+        terminal::tell(&format!("ComfyUI: {url}"));
+        return match backend::first_checkpoint(url, &arguments.comfyui).await {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(error) if arguments.smoke => Err(error),
+            Err(error) => {
+                terminal::warn(&format!("no sample job: {}", Chain(&error)));
+                Ok(None)
+            }
+        };
+    }
+    let loras_dir = arguments.comfyui.comfyui_loras_dir.take();
+    let backend = LocalBackend::start(data_dir.path().join("comfyui"), loras_dir).await?;
+    terminal::tell(&format!("ComfyUI: a simulator at {}", backend.url()));
+    arguments.comfyui.comfyui_url = Some(backend.url());
+    arguments.comfyui.comfyui_loras_dir = Some(backend.loras_dir());
+    parts.backend = Some(backend);
+    Ok(Some(backend::CHECKPOINT.to_owned()))
+}
+
+async fn migrate(url: String, arguments: &LocalArguments) -> Result<(), LocalError> {
+    let mut mistakes = Mistakes::default();
+    let database = MigrateArguments {
+        migrate_url: Some(url),
+        app_password: None,
+        database_root_certificate: arguments.database.database_root_certificate.clone(),
+    }
+    .check(&mut mistakes);
+    let told = wiring::migrate(&mistakes.check(database)?).await?;
+    terminal::tell(&format!("database: {told}"));
+    Ok(())
+}
+
+fn serve_config(arguments: LocalArguments) -> Result<ServeConfig, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let server = arguments.server.check(&mut mistakes);
+    let identity = arguments.identity.check(&mut mistakes);
+    let work = work_config(
+        arguments.database,
+        arguments.blob,
+        arguments.comfyui,
+        arguments.worker,
+        &mut mistakes,
+    );
+    let ((server, identity), work) = mistakes.check(server.zip(identity).zip(work))?;
+    Ok(ServeConfig {
+        server,
+        identity,
+        work,
+        with_worker: true,
+    })
+}
+
+/// A sample job that fails ends `--smoke`; otherwise it is told, and the server goes on.
+async fn run_sample(job: &SampleJob, data_dir: &DataDir, smoke: bool) -> Result<(), LocalError> {
+    terminal::tell("sample job:");
+    let outcome = job.run(&|step| terminal::tell(&format!("  {step}"))).await;
+    match outcome {
+        Ok(_picture) => data_dir.note_sample_done(),
+        Err(error) if smoke => Err(LocalError::Sample(told(&error))),
+        Err(error) => {
+            terminal::warn(&format!(
+                "the sample job did not end well: {}",
+                told(&error)
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn told(error: &SampleError) -> String {
+    Chain(error).to_string()
+}
+
+fn greet(url: &str, token: &str) {
+    terminal::tell(&format!(
+        "\nAtelier is ready at {url} (its API: {url}/docs). Ctrl-C stops it.\n\n\
+         export TOKEN={token}\n\n\
+         curl -H \"Authorization: Bearer $TOKEN\" {url}/api/v1/comfyui/workflows"
+    ));
+}

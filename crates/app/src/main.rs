@@ -1,0 +1,5 @@
+//! The server's binary; all of it is in the library.
+
+fn main() -> std::process::ExitCode {
+    atelier::main()
+}

@@ -1,0 +1,265 @@
+//! A running server: its start, its end, and everything between.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{HttpServer, web};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Mistakes;
+use crate::config::blob::BlobConfig;
+use crate::config::comfyui::ComfyuiConfig;
+use crate::config::database::DatabaseConfig;
+use crate::config::identity::IdentityConfig;
+use crate::config::server::ServerConfig;
+use crate::config::worker::WorkerConfig;
+use crate::http::health::Readiness;
+use crate::http::{self, Api, Limits};
+use crate::wiring::Assembly;
+
+/// How long requests may take to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How long a client may take to send the head of a request.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How old what is known of ComfyUI may get where no worker asks for it.
+const CATALOGUE_AGE: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What a worker needs.
+#[derive(Clone, Debug)]
+pub struct WorkConfig {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The object store.
+    pub blob: BlobConfig,
+    /// The backend.
+    pub comfyui: ComfyuiConfig,
+    /// The worker itself.
+    pub worker: WorkerConfig,
+}
+
+/// What a server needs.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// How it listens.
+    pub server: ServerConfig,
+    /// Who may sign in.
+    pub identity: IdentityConfig,
+    /// What it shares with a worker.
+    pub work: WorkConfig,
+    /// Whether a worker runs in the same process.
+    pub with_worker: bool,
+}
+
+/// Why a server does not run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A configuration that cannot work.
+    #[error(transparent)]
+    Configuration(#[from] Mistakes),
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address} (ATELIER_LISTEN)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The listener failed.
+    #[error("the server failed")]
+    Failed(#[source] io::Error),
+    /// Signals cannot be waited for.
+    #[error("the signals to stop cannot be waited for")]
+    Signals(#[source] io::Error),
+}
+
+/// A server, a worker, or both, until it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    address: Option<SocketAddr>,
+    stopping: CancellationToken,
+    http: Option<JoinHandle<io::Result<()>>>,
+    worker: Option<RunningWorker>,
+}
+
+#[derive(Debug)]
+struct RunningWorker {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a server; it listens when this returns.
+    #[expect(
+        clippy::unused_async,
+        reason = "only inside a runtime can it start, and its signature says so"
+    )]
+    pub async fn start(config: ServeConfig) -> Result<Self, ServerError> {
+        let io = Handle::current();
+        let listen = config.server.listen;
+        let failed = |source| ServerError::Listen {
+            address: listen,
+            source,
+        };
+        let listener = TcpListener::bind(listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let assembly = Assembly::build(config.work, &io)?;
+        let verifier = assembly.verifier(&config.identity)?;
+        let stopping = CancellationToken::new();
+        let api = web::Data::new(Api::new(
+            assembly.ports(verifier),
+            Limits {
+                lora_bytes: config.server.max_lora_bytes,
+                ..Limits::default()
+            },
+            Readiness::new(assembly.checks(), stopping.clone()),
+            stopping.clone(),
+            io.clone(),
+        ));
+        let server = listen_with(api, listener, &config.server, &stopping).map_err(failed)?;
+        let http = io.spawn(server);
+        let worker = if config.with_worker {
+            RunningWorker::start(&assembly)
+        } else {
+            RunningWorker::only_learning(&assembly)
+        };
+        info!(%address, "listening on http://{address}");
+        Ok(Self {
+            address: Some(address),
+            stopping,
+            http: Some(http),
+            worker: Some(worker),
+        })
+    }
+
+    /// Starts a worker alone.
+    pub fn start_worker(config: WorkConfig) -> Result<Self, ServerError> {
+        let assembly = Assembly::build(config, &Handle::current())?;
+        let worker = RunningWorker::start(&assembly);
+        info!("working");
+        Ok(Self {
+            address: None,
+            stopping: CancellationToken::new(),
+            http: None,
+            worker: Some(worker),
+        })
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:8080`; empty for a worker alone.
+    pub fn url(&self) -> String {
+        self.address
+            .map_or_else(String::new, |address| format!("http://{address}"))
+    }
+
+    /// Goes on until the process is told to stop (`SIGTERM`, Ctrl-C) or the listener fails.
+    pub async fn until_signal(mut self) -> Result<(), ServerError> {
+        let signal = stop_signal().map_err(ServerError::Signals)?;
+        let failed = async {
+            match self.http.as_mut() {
+                Some(http) => http.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signal => {
+                info!("stopping");
+                self.stop().await
+            }
+            outcome = failed => {
+                self.http = None;
+                warn!("the listener ended by itself");
+                self.stop().await?;
+                flatten(outcome)
+            }
+        }
+    }
+
+    /// Stops in good order: no new requests, those under way are answered, then the worker hands
+    /// its runs over.
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        self.stopping.cancel();
+        let outcome = match self.http.take() {
+            Some(http) => flatten(http.await),
+            None => Ok(()),
+        };
+        if let Some(worker) = self.worker.take() {
+            worker.stop().await;
+        }
+        info!("stopped");
+        outcome
+    }
+}
+
+impl RunningWorker {
+    fn start(assembly: &Assembly) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let worker = assembly.worker();
+        let task = tokio::spawn(worker.run(stopped));
+        Self { stop, task }
+    }
+
+    /// Runs nothing, and keeps what ComfyUI offers fresh: who takes runs in must know it.
+    fn only_learning(assembly: &Assembly) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let catalogue = assembly.catalogue();
+        let task = tokio::spawn(async move {
+            catalogue.keep_fresh(CATALOGUE_AGE, stopped).await;
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            warn!(%error, "the worker ended badly");
+        }
+    }
+}
+
+fn listen_with(
+    api: web::Data<Api>,
+    listener: TcpListener,
+    config: &ServerConfig,
+    stopping: &CancellationToken,
+) -> io::Result<Server> {
+    let mut server = HttpServer::new(move || http::app(web::Data::clone(&api)))
+        .client_request_timeout(HEAD_WAIT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(DRAIN.as_secs())
+        .shutdown_signal(stopping.clone().cancelled_owned());
+    if let Some(threads) = config.threads {
+        server = server.workers(threads.get());
+    }
+    Ok(server.listen(listener)?.run())
+}
+
+fn flatten(outcome: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServerError> {
+    outcome
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(ServerError::Failed)
+}
+
+/// Waits for a signal to stop. The handlers stand when this returns, so that no signal is lost.
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

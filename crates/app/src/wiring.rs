@@ -1,0 +1,271 @@
+//! The composition root: the one file that names adapters and ports together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atelier_application::catalogue::CatalogueCache;
+use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
+use atelier_blob::BlobOptions;
+use atelier_comfyui::{ComfyCredentials, ComfyHttp, ComfyOptions, MountedLoraFolder};
+use atelier_domain::ids::UserId;
+use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, LoraFolder, TokenVerifier};
+use atelier_identity::{AccessToken, SignError, SupabaseOptions, SupabaseTokens};
+use atelier_postgres::{MigrateError, PgOptions, PgStore};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::clock::{RandomIds, SystemClock};
+use crate::config::Mistakes;
+use crate::config::blob::BlobConfig;
+use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
+use crate::config::database::{DatabaseConfig, MigrateConfig};
+use crate::config::identity::IdentityConfig;
+use crate::http::Ports;
+use crate::http::health::Check;
+use crate::logging::Chain;
+use crate::server::WorkConfig;
+
+/// What a backend is called in the table of runs.
+const BACKEND: &str = "comfyui";
+
+/// How long a request waits for a free connection to the database.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// Everything that was built from a configuration.
+pub(crate) struct Assembly {
+    store: PgStore,
+    blobs: Arc<dyn BlobStore>,
+    client: Arc<dyn ComfyClient>,
+    folder: Arc<dyn LoraFolder>,
+    catalogue: Arc<CatalogueCache>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    max_in_flight: usize,
+    lease: Duration,
+}
+
+impl Assembly {
+    /// Builds the adapters; connects to nothing yet. Their sockets are driven by `io`.
+    ///
+    /// # Errors
+    /// Everything that the adapters find wrong with their options.
+    pub(crate) fn build(config: WorkConfig, io: &Handle) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let ids: Arc<dyn IdGen> = Arc::new(RandomIds);
+        let store = open_database(&config.database, io, &mut mistakes);
+        let blobs = open_blobs(config.blob, io, &mut mistakes);
+        let client = open_comfyui(&config.comfyui, &ids, io, &mut mistakes);
+        let ((store, blobs), client) = mistakes.check(store.zip(blobs).zip(client))?;
+        Ok(Self {
+            catalogue: Arc::new(CatalogueCache::new(vec![Arc::clone(&client)])),
+            folder: Arc::new(MountedLoraFolder::new(config.comfyui.loras_dir)),
+            clock: Arc::new(SystemClock),
+            max_in_flight: config.comfyui.max_in_flight,
+            lease: config.worker.lease,
+            store,
+            blobs,
+            client,
+            ids,
+        })
+    }
+
+    /// What the API stands on.
+    pub(crate) fn ports(&self, verifier: Arc<dyn TokenVerifier>) -> Ports {
+        Ports {
+            verifier,
+            workflows: Arc::new(self.store.workflows()),
+            runs: Arc::new(self.store.runs()),
+            loras: Arc::new(self.store.loras()),
+            blobs: Arc::clone(&self.blobs),
+            signals: Arc::new(self.store.signals()),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        }
+    }
+
+    /// What the backend offers, as last known.
+    pub(crate) fn catalogue(&self) -> Arc<CatalogueCache> {
+        Arc::clone(&self.catalogue)
+    }
+
+    /// A worker on the backend, under a name that no other process has.
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::new(WorkerParts {
+            queue: Arc::new(self.store.queue()),
+            loras: Arc::new(self.store.loras()),
+            blobs: Arc::clone(&self.blobs),
+            signals: Arc::new(self.store.signals()),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            backends: vec![Backend {
+                name: BACKEND.to_owned(),
+                client: Arc::clone(&self.client),
+                folder: Arc::clone(&self.folder),
+                max_in_flight: self.max_in_flight,
+            }],
+            settings: WorkerSettings {
+                worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
+                lease: self.lease,
+                ..WorkerSettings::default()
+            },
+        })
+    }
+
+    /// What the server needs to be ready. The details are for anybody, so they say no more than
+    /// the port's own words.
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let (store, blobs) = (self.store.clone(), Arc::clone(&self.blobs));
+        let client = Arc::clone(&self.client);
+        vec![
+            Check::new("database", move || {
+                let store = store.clone();
+                async move { store.check().await }
+            }),
+            Check::new("blob_store", move || {
+                let blobs = Arc::clone(&blobs);
+                async move { blobs.check().await }
+            }),
+            Check::new("comfyui", move || {
+                let client = Arc::clone(&client);
+                async move { client.information().await.map(drop) }
+            }),
+        ]
+    }
+
+    /// The verifier of access tokens.
+    ///
+    /// # Errors
+    /// What is wrong with the secret.
+    pub(crate) fn verifier(
+        &self,
+        identity: &IdentityConfig,
+    ) -> Result<Arc<dyn TokenVerifier>, Mistakes> {
+        let options = SupabaseOptions {
+            secret: identity.secret.expose().to_owned(),
+            issuer: identity.issuer.clone(),
+        };
+        let mut mistakes = Mistakes::default();
+        let verifier = SupabaseTokens::new(options, Arc::clone(&self.clock))
+            .map_err(|error| mistakes.add("SUPABASE_JWT_SECRET", error.to_string()))
+            .ok();
+        mistakes
+            .check(verifier)
+            .map(|verifier| -> Arc<dyn TokenVerifier> { Arc::new(verifier) })
+    }
+}
+
+fn database_options(config: &DatabaseConfig) -> PgOptions {
+    PgOptions {
+        url: config.url.expose().to_owned(),
+        root_certificate: config.root_certificate.clone(),
+        max_connections: config.connections,
+        wait_timeout: CONNECTION_WAIT,
+    }
+}
+
+fn open_database(config: &DatabaseConfig, io: &Handle, mistakes: &mut Mistakes) -> Option<PgStore> {
+    PgStore::connect(&database_options(config), io.clone())
+        .map_err(|error| mistakes.add("DATABASE_URL", Chain(&error).to_string()))
+        .ok()
+}
+
+fn open_blobs(
+    config: BlobConfig,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<Arc<dyn BlobStore>> {
+    let options = BlobOptions {
+        url: config.url,
+        endpoint: config.endpoint,
+        region: config.region,
+        access_key: config.access_key.map(|key| key.expose().to_owned()),
+        secret_key: config.secret_key.map(|key| key.expose().to_owned()),
+    };
+    match atelier_blob::open(options, io.clone()) {
+        Ok(store) => Some(Arc::new(store)),
+        Err(error) => {
+            mistakes.add("BLOB_URL", Chain(&error).to_string());
+            None
+        }
+    }
+}
+
+fn open_comfyui(
+    config: &ComfyuiConfig,
+    ids: &Arc<dyn IdGen>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<Arc<dyn ComfyClient>> {
+    let credentials = match &config.credentials {
+        ComfyuiCredentials::None => ComfyCredentials::None,
+        ComfyuiCredentials::Basic { user, password } => ComfyCredentials::Basic {
+            user: user.clone(),
+            password: password.expose().to_owned(),
+        },
+        ComfyuiCredentials::Bearer(token) => ComfyCredentials::Bearer {
+            token: token.expose().to_owned(),
+        },
+    };
+    let options = ComfyOptions {
+        base_url: config.url.clone(),
+        credentials,
+        ..ComfyOptions::default()
+    };
+    match ComfyHttp::new(options, Arc::clone(ids), io.clone()) {
+        Ok(client) => Some(Arc::new(client)),
+        Err(error) => {
+            mistakes.add("COMFYUI_URL", Chain(&error).to_string());
+            None
+        }
+    }
+}
+
+/// Migrations that did not run.
+#[derive(Debug, Error)]
+#[error("the database could not be brought up to date")]
+pub struct MigrationError(#[source] MigrateError);
+
+/// Brings the database up to date, and says what was done.
+pub(crate) async fn migrate(config: &MigrateConfig) -> Result<String, MigrationError> {
+    let password = config.app_password.as_ref();
+    let report = atelier_postgres::migrate(
+        &database_options(&config.database),
+        password.map(|password| password.expose().to_owned()),
+    )
+    .await
+    .map_err(MigrationError)?;
+    let done = match report.applied.as_slice() {
+        [] => "up to date already".to_owned(),
+        applied => format!("applied {}", applied.join(", ")),
+    };
+    Ok(if report.password_set {
+        format!("{done}; the password of atelier_app is set")
+    } else {
+        done
+    })
+}
+
+/// A token that could not be signed.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct TokenError(SignError);
+
+/// Signs an access token with the configured secret.
+pub(crate) fn token(
+    identity: &IdentityConfig,
+    user: Uuid,
+    email: Option<&str>,
+    valid_for: Duration,
+) -> Result<String, TokenError> {
+    let token = AccessToken {
+        user_id: UserId::new(user),
+        email,
+        issuer: identity.issuer.as_deref(),
+        issued_at: SystemClock.now(),
+        valid_for,
+    };
+    atelier_identity::sign_access_token(identity.secret.expose(), token).map_err(TokenError)
+}
