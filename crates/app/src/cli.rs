@@ -8,16 +8,14 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::config::Mistakes;
-use crate::config::blob::BlobArguments;
-use crate::config::comfyui::ComfyuiArguments;
-use crate::config::database::{DatabaseArguments, MigrateArguments};
+use crate::config::database::MigrateArguments;
 use crate::config::identity::IdentityArguments;
 use crate::config::logging::LoggingArguments;
-use crate::config::server::ServerArguments;
-use crate::config::worker::WorkerArguments;
+use crate::config::serve::ServeArguments;
+use crate::config::work::WorkArguments;
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, LoggingError};
-use crate::server::{Running, ServeConfig, ServerError, WorkConfig};
+use crate::server::{Running, ServerError};
 use crate::wiring::{self, MigrationError, TokenError};
 use crate::{http, local, logging, terminal};
 
@@ -34,9 +32,9 @@ enum Command {
     /// Starts everything on this machine: database, files, a simulated ComfyUI, the server.
     Local(Box<LocalArguments>),
     /// Serves the API, with a worker in the same process.
-    Serve(Box<ServeArguments>),
+    Serve(Box<ServeCommand>),
     /// Works on runs, on any machine that reaches database, object store and ComfyUI.
-    Worker(Box<WorkArguments>),
+    Worker(Box<WorkerCommand>),
     /// Brings the database up to date.
     Migrate(Box<MigrateCommand>),
     /// Signs an access token with the configured secret, for local use and tests.
@@ -46,95 +44,22 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct ServeArguments {
+struct ServeCommand {
     /// Serves the API alone.
     #[arg(long, env = "ATELIER_NO_WORKER")]
     no_worker: bool,
     #[command(flatten)]
-    server: ServerArguments,
-    #[command(flatten)]
-    database: DatabaseArguments,
-    #[command(flatten)]
-    blob: BlobArguments,
-    #[command(flatten)]
-    comfyui: ComfyuiArguments,
-    #[command(flatten)]
-    identity: IdentityArguments,
-    #[command(flatten)]
-    worker: WorkerArguments,
+    serve: ServeArguments,
     #[command(flatten)]
     logging: LoggingArguments,
-}
-
-impl ServeArguments {
-    fn check(self) -> Result<ServeConfig, Mistakes> {
-        let mut mistakes = Mistakes::default();
-        let server = self.server.check(&mut mistakes);
-        let identity = self.identity.check(&mut mistakes);
-        let work = work_config(
-            self.database,
-            self.blob,
-            self.comfyui,
-            self.worker,
-            &mut mistakes,
-        );
-        let parts = server.zip(identity).zip(work);
-        let ((server, identity), work) = mistakes.check(parts)?;
-        Ok(ServeConfig {
-            server,
-            identity,
-            work,
-            with_worker: !self.no_worker,
-        })
-    }
 }
 
 #[derive(Debug, Args)]
-struct WorkArguments {
+struct WorkerCommand {
     #[command(flatten)]
-    database: DatabaseArguments,
-    #[command(flatten)]
-    blob: BlobArguments,
-    #[command(flatten)]
-    comfyui: ComfyuiArguments,
-    #[command(flatten)]
-    worker: WorkerArguments,
+    work: WorkArguments,
     #[command(flatten)]
     logging: LoggingArguments,
-}
-
-impl WorkArguments {
-    fn check(self) -> Result<WorkConfig, Mistakes> {
-        let mut mistakes = Mistakes::default();
-        let work = work_config(
-            self.database,
-            self.blob,
-            self.comfyui,
-            self.worker,
-            &mut mistakes,
-        );
-        mistakes.check(work)
-    }
-}
-
-/// Checks every concern, so that all mistakes are told at once.
-pub(crate) fn work_config(
-    database: DatabaseArguments,
-    blob: BlobArguments,
-    comfyui: ComfyuiArguments,
-    worker: WorkerArguments,
-    mistakes: &mut Mistakes,
-) -> Option<WorkConfig> {
-    let database = database.check(mistakes);
-    let blob = blob.check(mistakes);
-    let comfyui = comfyui.check(mistakes);
-    let worker = worker.check(mistakes);
-    Some(WorkConfig {
-        database: database?,
-        blob: blob?,
-        comfyui: comfyui?,
-        worker: worker?,
-    })
 }
 
 #[derive(Debug, Args)]
@@ -203,12 +128,15 @@ async fn execute(command: Command) -> Result<(), CommandError> {
         Command::Local(arguments) => Ok(local::run(*arguments).await?),
         Command::Serve(arguments) => {
             logging::begin(&arguments.logging, "info")?;
-            let running = Running::start(arguments.check()?).await?;
+            let config = arguments.serve.check(!arguments.no_worker)?;
+            let running = Running::start(config).await?;
             Ok(running.until_signal().await?)
         }
         Command::Worker(arguments) => {
             logging::begin(&arguments.logging, "info")?;
-            let running = Running::start_worker(arguments.check()?)?;
+            let mut mistakes = Mistakes::default();
+            let work = arguments.work.check(&mut mistakes);
+            let running = Running::start_worker(mistakes.check(work)?)?;
             Ok(running.until_signal().await?)
         }
         Command::Migrate(arguments) => {
@@ -273,7 +201,7 @@ mod tests {
     fn serve_arguments(arguments: &[&str]) -> ServeArguments {
         let arguments = ["atelier", "serve"].iter().chain(arguments);
         match Cli::try_parse_from(arguments).map(|cli| cli.command) {
-            Ok(Command::Serve(arguments)) => *arguments,
+            Ok(Command::Serve(command)) => command.serve,
             other => panic!("{other:?}"),
         }
     }
@@ -297,7 +225,7 @@ mod tests {
         ]);
 
         let told = arguments
-            .check()
+            .check(true)
             .expect_err("all of it is wrong")
             .to_string();
 

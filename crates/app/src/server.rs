@@ -14,12 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Mistakes;
-use crate::config::blob::BlobConfig;
-use crate::config::comfyui::ComfyuiConfig;
-use crate::config::database::DatabaseConfig;
-use crate::config::identity::IdentityConfig;
+use crate::config::serve::ServeConfig;
 use crate::config::server::ServerConfig;
-use crate::config::worker::WorkerConfig;
+use crate::config::work::WorkConfig;
 use crate::http::health::Readiness;
 use crate::http::{self, Api, Limits};
 use crate::wiring::Assembly;
@@ -32,32 +29,6 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 const CATALOGUE_AGE: Duration = Duration::from_secs(30);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// What a worker needs.
-#[derive(Clone, Debug)]
-pub struct WorkConfig {
-    /// The database.
-    pub database: DatabaseConfig,
-    /// The object store.
-    pub blob: BlobConfig,
-    /// The backend.
-    pub comfyui: ComfyuiConfig,
-    /// The worker itself.
-    pub worker: WorkerConfig,
-}
-
-/// What a server needs.
-#[derive(Clone, Debug)]
-pub struct ServeConfig {
-    /// How it listens.
-    pub server: ServerConfig,
-    /// Who may sign in.
-    pub identity: IdentityConfig,
-    /// What it shares with a worker.
-    pub work: WorkConfig,
-    /// Whether a worker runs in the same process.
-    pub with_worker: bool,
-}
 
 /// Why a server does not run.
 #[derive(Debug, Error)]

@@ -21,10 +21,10 @@ use crate::config::blob::BlobConfig;
 use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
 use crate::config::database::{DatabaseConfig, MigrateConfig};
 use crate::config::identity::IdentityConfig;
+use crate::config::work::WorkConfig;
 use crate::http::Ports;
 use crate::http::health::Check;
 use crate::logging::Chain;
-use crate::server::WorkConfig;
 
 /// What a backend is called in the table of runs.
 const BACKEND: &str = "comfyui";

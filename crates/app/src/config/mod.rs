@@ -9,7 +9,9 @@ pub mod comfyui;
 pub mod database;
 pub mod identity;
 pub mod logging;
+pub mod serve;
 pub mod server;
+pub mod work;
 pub mod worker;
 
 use std::fmt;

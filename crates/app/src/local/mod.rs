@@ -16,17 +16,12 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
-use crate::cli::work_config;
 use crate::config::Mistakes;
-use crate::config::blob::BlobArguments;
-use crate::config::comfyui::ComfyuiArguments;
-use crate::config::database::{DatabaseArguments, MigrateArguments};
-use crate::config::identity::IdentityArguments;
+use crate::config::database::MigrateArguments;
 use crate::config::logging::LoggingArguments;
-use crate::config::server::ServerArguments;
-use crate::config::worker::WorkerArguments;
+use crate::config::serve::ServeArguments;
 use crate::logging::{self, Chain, LoggingError};
-use crate::server::{Running, ServeConfig, ServerError, stop_signal};
+use crate::server::{Running, ServerError, stop_signal};
 use crate::terminal;
 use crate::wiring::{self, MigrationError, TokenError};
 
@@ -55,9 +50,7 @@ pub(crate) struct LocalArguments {
     #[arg(long)]
     smoke: bool,
     #[command(flatten)]
-    server: ServerArguments,
-    #[command(flatten)]
-    database: DatabaseArguments,
+    serve: ServeArguments,
     /// Postgres, as the owner of the tables, where `DATABASE_URL` is given too.
     #[arg(
         long,
@@ -66,14 +59,6 @@ pub(crate) struct LocalArguments {
         value_name = "URL"
     )]
     migrate_url: Option<String>,
-    #[command(flatten)]
-    blob: BlobArguments,
-    #[command(flatten)]
-    comfyui: ComfyuiArguments,
-    #[command(flatten)]
-    identity: IdentityArguments,
-    #[command(flatten)]
-    worker: WorkerArguments,
     #[command(flatten)]
     logging: LoggingArguments,
 }
@@ -177,14 +162,14 @@ async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), Lo
 
     start_database(&mut arguments, &data_dir, parts).await?;
     let checkpoint = start_backend(&mut arguments, &data_dir, parts).await?;
-    if arguments.blob.blob_url.is_none() {
-        arguments.blob.blob_url = Some(data_dir.objects_url()?);
+    if arguments.serve.work.blob.blob_url.is_none() {
+        arguments.serve.work.blob.blob_url = Some(data_dir.objects_url()?);
     }
-    if arguments.identity.supabase_jwt_secret.is_none() {
-        arguments.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
+    if arguments.serve.identity.supabase_jwt_secret.is_none() {
+        arguments.serve.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
     }
 
-    let config = serve_config(arguments)?;
+    let config = arguments.serve.check(true)?;
     let user = data_dir.demo_user()?;
     let token = wiring::token(&config.identity, user, None, TOKEN_LIFE)?;
     let server = Running::start(config).await?;
@@ -222,9 +207,9 @@ async fn start_database(
     parts: &mut Parts,
 ) -> Result<(), LocalError> {
     let mut owner_url = arguments.migrate_url.take();
-    if arguments.database.database_url.is_none() {
+    if arguments.serve.work.database.database_url.is_none() {
         let database = LocalDatabase::start(data_dir.path().join("postgres")).await?;
-        arguments.database.database_url = Some(database.application_url());
+        arguments.serve.work.database.database_url = Some(database.application_url());
         owner_url = Some(database.owner_url());
         parts.database = Some(database);
     }
@@ -240,9 +225,9 @@ async fn start_backend(
     data_dir: &DataDir,
     parts: &mut Parts,
 ) -> Result<Option<String>, LocalError> {
-    if let Some(url) = &arguments.comfyui.comfyui_url {
+    if let Some(url) = &arguments.serve.work.comfyui.comfyui_url {
         terminal::tell(&format!("ComfyUI: {url}"));
-        return match backend::first_checkpoint(url, &arguments.comfyui).await {
+        return match backend::first_checkpoint(url, &arguments.serve.work.comfyui).await {
             Ok(checkpoint) => Ok(Some(checkpoint)),
             Err(error) if arguments.smoke => Err(error),
             Err(error) => {
@@ -251,11 +236,11 @@ async fn start_backend(
             }
         };
     }
-    let loras_dir = arguments.comfyui.comfyui_loras_dir.take();
+    let loras_dir = arguments.serve.work.comfyui.comfyui_loras_dir.take();
     let backend = LocalBackend::start(data_dir.path().join("comfyui"), loras_dir).await?;
     terminal::tell(&format!("ComfyUI: a simulator at {}", backend.url()));
-    arguments.comfyui.comfyui_url = Some(backend.url());
-    arguments.comfyui.comfyui_loras_dir = Some(backend.loras_dir());
+    arguments.serve.work.comfyui.comfyui_url = Some(backend.url());
+    arguments.serve.work.comfyui.comfyui_loras_dir = Some(backend.loras_dir());
     parts.backend = Some(backend);
     Ok(Some(backend::CHECKPOINT.to_owned()))
 }
@@ -265,32 +250,17 @@ async fn migrate(url: String, arguments: &LocalArguments) -> Result<(), LocalErr
     let database = MigrateArguments {
         migrate_url: Some(url),
         app_password: None,
-        database_root_certificate: arguments.database.database_root_certificate.clone(),
+        database_root_certificate: arguments
+            .serve
+            .work
+            .database
+            .database_root_certificate
+            .clone(),
     }
     .check(&mut mistakes);
     let told = wiring::migrate(&mistakes.check(database)?).await?;
     terminal::tell(&format!("database: {told}"));
     Ok(())
-}
-
-fn serve_config(arguments: LocalArguments) -> Result<ServeConfig, Mistakes> {
-    let mut mistakes = Mistakes::default();
-    let server = arguments.server.check(&mut mistakes);
-    let identity = arguments.identity.check(&mut mistakes);
-    let work = work_config(
-        arguments.database,
-        arguments.blob,
-        arguments.comfyui,
-        arguments.worker,
-        &mut mistakes,
-    );
-    let ((server, identity), work) = mistakes.check(server.zip(identity).zip(work))?;
-    Ok(ServeConfig {
-        server,
-        identity,
-        work,
-        with_worker: true,
-    })
 }
 
 /// A sample job that fails ends `--smoke`; otherwise it is told, and the server goes on.

@@ -1,0 +1,53 @@
+//! What a server needs: all that a worker does, a place to listen, and who may sign in.
+
+use super::Mistakes;
+use super::identity::{IdentityArguments, IdentityConfig};
+use super::server::{ServerArguments, ServerConfig};
+use super::work::{WorkArguments, WorkConfig};
+
+/// How a server and its surroundings are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArguments {
+    /// How it listens.
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// Who may sign in.
+    #[command(flatten)]
+    pub identity: IdentityArguments,
+    /// What it shares with a worker.
+    #[command(flatten)]
+    pub work: WorkArguments,
+}
+
+/// What a server needs.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// How it listens.
+    pub server: ServerConfig,
+    /// Who may sign in.
+    pub identity: IdentityConfig,
+    /// What it shares with a worker.
+    pub work: WorkConfig,
+    /// Whether a worker runs in the same process.
+    pub with_worker: bool,
+}
+
+impl ServeArguments {
+    /// Checks the arguments, each concern even where another is wrong.
+    ///
+    /// # Errors
+    /// All the mistakes at once.
+    pub fn check(self, with_worker: bool) -> Result<ServeConfig, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let server = self.server.check(&mut mistakes);
+        let identity = self.identity.check(&mut mistakes);
+        let work = self.work.check(&mut mistakes);
+        let ((server, identity), work) = mistakes.check(server.zip(identity).zip(work))?;
+        Ok(ServeConfig {
+            server,
+            identity,
+            work,
+            with_worker,
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! What everything that works on runs needs: database, object store, backend, and the worker.
+
+use super::Mistakes;
+use super::blob::{BlobArguments, BlobConfig};
+use super::comfyui::{ComfyuiArguments, ComfyuiConfig};
+use super::database::{DatabaseArguments, DatabaseConfig};
+use super::worker::{WorkerArguments, WorkerConfig};
+
+/// How a worker's surroundings are told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WorkArguments {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArguments,
+    /// The object store.
+    #[command(flatten)]
+    pub blob: BlobArguments,
+    /// The backend.
+    #[command(flatten)]
+    pub comfyui: ComfyuiArguments,
+    /// The worker itself.
+    #[command(flatten)]
+    pub worker: WorkerArguments,
+}
+
+/// What a worker needs.
+#[derive(Clone, Debug)]
+pub struct WorkConfig {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The object store.
+    pub blob: BlobConfig,
+    /// The backend.
+    pub comfyui: ComfyuiConfig,
+    /// The worker itself.
+    pub worker: WorkerConfig,
+}
+
+impl WorkArguments {
+    /// Checks the arguments, each concern even where another is wrong.
+    pub fn check(self, mistakes: &mut Mistakes) -> Option<WorkConfig> {
+        let database = self.database.check(mistakes);
+        let blob = self.blob.check(mistakes);
+        let comfyui = self.comfyui.check(mistakes);
+        let worker = self.worker.check(mistakes);
+        Some(WorkConfig {
+            database: database?,
+            blob: blob?,
+            comfyui: comfyui?,
+            worker: worker?,
+        })
+    }
+}
