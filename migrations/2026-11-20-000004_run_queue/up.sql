@@ -172,6 +172,13 @@ begin
   update public.comfyui_workflow_runs as run set
       status = final_status, phase = null, claim_token = null, claimed_by = null, lease_until = null,
       event_count = events + stored, completed_at = clock_timestamp(),
+      -- Of a short run the worker reports no progress at all.
+      progress = case when final_status = 'completed' then 1 else run.progress end,
+      nodes_done = case when final_status = 'completed' then coalesce(run.nodes_reported, run.nodes_total)
+        else run.nodes_done end,
+      current_node = case when final_status <> 'completed' then run.current_node end,
+      step = case when final_status <> 'completed' then run.step end,
+      steps = case when final_status <> 'completed' then run.steps end,
       error_code = failure ->> 'code', error_message = failure ->> 'message',
       error_node_id = failure ->> 'node_id', error_node_type = failure ->> 'node_type'
     where run.id = finished;

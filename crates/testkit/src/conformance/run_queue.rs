@@ -183,6 +183,7 @@ macro_rules! run_queue_conformance {
             runs_enqueued_while_others_claim_are_all_claimed,
             completing_stores_the_outputs_in_order,
             completing_without_outputs_is_completing,
+            a_completed_run_has_made_all_its_progress,
             failing_keeps_the_reason_and_what_outputs_there_are,
             cancelling_keeps_what_outputs_there_are,
             an_ended_run_is_out_of_reach,

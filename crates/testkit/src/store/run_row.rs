@@ -123,6 +123,16 @@ impl RunRow {
             self.record(RunEventKind::Output, data, at);
         }
         self.run.outputs = outputs;
+        if status == RunStatus::Completed {
+            // Of a short run no progress is ever reported.
+            let nodes_total = self.run.progress.nodes_total;
+            self.run.progress = RunProgress {
+                value: 1.0,
+                nodes_done: nodes_total,
+                nodes_total,
+                ..RunProgress::default()
+            };
+        }
         if let Some(failure) = failure {
             self.set_error(failure, at);
         }

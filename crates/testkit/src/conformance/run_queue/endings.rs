@@ -1,7 +1,7 @@
 use atelier_domain::page::PageRequest;
 use atelier_domain::ports::{ReleaseReason, RunReport, WriteOutcome};
 use atelier_domain::run::{
-    RunEventKind, RunFailure, RunFailureCode, RunFilter, RunPhase, RunStatus,
+    RunEventKind, RunFailure, RunFailureCode, RunFilter, RunPhase, RunProgress, RunStatus,
 };
 use serde_json::json;
 
@@ -63,6 +63,26 @@ pub async fn completing_without_outputs_is_completing(h: &Harness) {
     let run = h.run(&alice, claimed.run_id).await;
     assert_over(&run, RunStatus::Completed);
     assert_eq!(run.outputs, []);
+}
+
+/// Of a short run no progress is ever reported; completed is completed.
+pub async fn a_completed_run_has_made_all_its_progress(h: &Harness) {
+    let (alice, claimed) = h.running().await;
+
+    let outcome = h.queue.complete(claimed.run_id, claimed.token, vec![]);
+    outcome.await.unwrap();
+
+    let run = h.run(&alice, claimed.run_id).await;
+    assert!(run.progress.nodes_total > 0, "{run:?}");
+    assert_eq!(
+        run.progress,
+        RunProgress {
+            value: 1.0,
+            nodes_done: run.progress.nodes_total,
+            nodes_total: run.progress.nodes_total,
+            ..RunProgress::default()
+        }
+    );
 }
 
 /// A failed run keeps every word of the reason, and its outputs.
