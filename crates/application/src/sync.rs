@@ -310,6 +310,10 @@ async fn read(
         let full = if block.is_empty() && piece.len() >= BLOCK_BYTES {
             piece
         } else {
+            if block.is_empty() {
+                // At once: growing by doubling leaves its steps behind, block after block.
+                block.reserve(BLOCK_BYTES + piece.len());
+            }
             block.extend_from_slice(&piece);
             if block.len() < BLOCK_BYTES {
                 continue;
