@@ -1,0 +1,29 @@
+//! The whole server over HTTP: a process with a real Postgres, real sockets and real files.
+//!
+//! Tests share one server ([`house`]) unless they have to kill it, or to start it differently;
+//! each is about people whom no other test knows.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod bad_graphs;
+mod bad_input;
+mod bad_loras;
+mod bad_tokens;
+mod commands;
+mod crash;
+mod health;
+mod house;
+mod isolation;
+mod lists;
+mod local;
+mod lora_files;
+mod lora_references;
+mod main_job;
+mod memory;
+mod runs;
+mod trouble;
+mod workflows;
