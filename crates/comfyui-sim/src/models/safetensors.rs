@@ -1,26 +1,38 @@
 //! Whether bytes are a whole safetensors file: 8 bytes of little-endian header length, a JSON header, the tensors.
 
+use std::io::Read;
+
 use serde_json::{Map, Value};
 
 /// The largest header that the reference reader accepts.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The header of a whole file, or the reader's words for what is wrong with it.
-pub(crate) fn check(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or("header too small")?;
-    let length = u64::from_le_bytes(*length);
+/// The header of a whole file of `file_bytes` bytes, or the reader's words for what is wrong with it.
+///
+/// Reads the header alone: models have gigabytes.
+pub(crate) fn check(
+    mut file: impl Read,
+    file_bytes: u64,
+) -> Result<Map<String, Value>, &'static str> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)
+        .map_err(|_short| "header too small")?;
+    let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES {
         return Err("header too large");
     }
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let (header, tensors) = rest
-        .split_at_checked(length)
+    let tensor_bytes = file_bytes
+        .checked_sub(8)
+        .and_then(|rest| rest.checked_sub(length))
         .ok_or("invalid header length")?;
-    let header = std::str::from_utf8(header).map_err(|_no_text| "invalid UTF-8 in header")?;
+    let mut header = String::new();
+    file.take(length)
+        .read_to_string(&mut header)
+        .map_err(|_no_text| "invalid UTF-8 in header")?;
     if !header.starts_with('{') {
         return Err("invalid start character in header, must start with '{'");
     }
-    let Ok(Value::Object(header)) = serde_json::from_str(header) else {
+    let Ok(Value::Object(header)) = serde_json::from_str(&header) else {
         return Err("invalid JSON in header");
     };
     let end = header
@@ -31,7 +43,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
     match end {
         None => Ok(header),
         Some(None) => Err("invalid JSON in header"),
-        Some(Some(end)) if u64::try_from(tensors.len()).ok() == Some(end) => Ok(header),
+        Some(Some(end)) if end == tensor_bytes => Ok(header),
         Some(Some(_)) => Err("incomplete metadata, file not fully covered"),
     }
 }
@@ -42,7 +54,11 @@ fn end_of(tensor: &Value) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use serde_json::{Map, Value};
+
+    fn check(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
+        super::check(bytes, u64::try_from(bytes.len()).unwrap())
+    }
 
     fn file(header: &str, tensors: &[u8]) -> Vec<u8> {
         let mut bytes = u64::try_from(header.len()).unwrap().to_le_bytes().to_vec();

@@ -1,5 +1,7 @@
 //! Applying LoRAs.
 
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::call::{Call, Failure, Produced, Slot};
 use super::definition::{Choices, Definition, Kind};
 use crate::instance::Instance;
 use crate::models::check_safetensors;
-use crate::picture::{Digest, digest};
+use crate::picture::{Digest, digest, digest_of};
 
 const MODEL_CLASS: &str = "comfy.model_patcher.ModelPatcher";
 const CLIP_CLASS: &str = "comfy.sd.CLIP";
@@ -254,32 +256,49 @@ pub(super) fn read_model_file(
         .models
         .path(folder, name)
         .ok_or_else(|| not_found(folder, name))?;
-    let bytes = std::fs::read(&path).map_err(|error| {
-        Failure::raised(
-            "OSError",
-            format!(
-                "[Errno {}] {error}",
-                error.raw_os_error().unwrap_or_default()
-            ),
-        )
-    })?;
+    let mut file = File::open(&path).map_err(|error| unreadable(&error))?;
+    let file_bytes = file.metadata().map_err(|error| unreadable(&error))?.len();
     if is_safetensors(&path) {
-        check_safetensors(&bytes).map_err(|reason| {
+        check_safetensors(&mut file, file_bytes).map_err(|reason| {
             Failure::raised(
                 "safetensors._safetensors_rust.SafetensorError",
                 format!("Error while deserializing header: {reason}"),
             )
         })?;
-    } else if !bytes.starts_with(b"PK") && !bytes.starts_with(b"\x80") {
-        let first = bytes
-            .first()
-            .map_or_else(String::new, |byte| char::from(*byte).to_string());
-        return Err(Failure::raised(
-            "_pickle.UnpicklingError",
-            format!("invalid load key, '{first}'."),
-        ));
+    } else {
+        check_pickle(&mut file)?;
     }
-    Ok(digest([bytes.as_slice()]))
+    file.rewind()
+        .and_then(|()| digest_of(file))
+        .map_err(|error| unreadable(&error))
+}
+
+/// A zip archive or a raw pickle, by its first bytes.
+fn check_pickle(file: impl Read) -> Result<(), Failure> {
+    let mut start = Vec::new();
+    file.take(2)
+        .read_to_end(&mut start)
+        .map_err(|error| unreadable(&error))?;
+    if start.starts_with(b"PK") || start.starts_with(b"\x80") {
+        return Ok(());
+    }
+    let first = start
+        .first()
+        .map_or_else(String::new, |byte| char::from(*byte).to_string());
+    Err(Failure::raised(
+        "_pickle.UnpicklingError",
+        format!("invalid load key, '{first}'."),
+    ))
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::raised(
+        "OSError",
+        format!(
+            "[Errno {}] {error}",
+            error.raw_os_error().unwrap_or_default()
+        ),
+    )
 }
 
 fn not_found(folder: &str, name: &str) -> Failure {

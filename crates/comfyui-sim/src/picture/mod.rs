@@ -8,7 +8,7 @@ mod scale;
 
 use std::sync::Arc;
 
-pub(crate) use digest::{Digest, digest};
+pub(crate) use digest::{Digest, digest, digest_of};
 pub(crate) use jpeg::{encode as encode_jpeg, encode_enlarged as encode_enlarged_jpeg};
 pub(crate) use paint::paint;
 pub(crate) use png::{decode as decode_png, encode as encode_png};

@@ -167,8 +167,11 @@ pub(super) fn metadata(instance: &Instance, folder: &str, parameters: &Parameter
         .get("filename")
         .filter(|name| name.ends_with(".safetensors") && listed.iter().any(|listed| listed == name))
         .and_then(|name| instance.models.path(folder, name))
-        .and_then(|path| std::fs::read(path).ok())
-        .and_then(|content| check_safetensors(&content).ok());
+        .and_then(|path| std::fs::File::open(path).ok())
+        .and_then(|file| {
+            let bytes = file.metadata().ok()?.len();
+            check_safetensors(file, bytes).ok()
+        });
     match header
         .as_ref()
         .and_then(|header| header.get("__metadata__"))
