@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_domain::ports::{BlobError, BlobStat, BlobWriter};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, PutPayloadMut};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -21,9 +21,9 @@ const PARTS_ON_THEIR_WAY: usize = 4;
 /// S3's limit: an object has at most 78 GiB.
 const MAX_PARTS: u32 = 10_000;
 
-/// Above this, a buffer takes a whole part's memory at once: growing by
-/// doubling could overshoot.
-const SMALL_OBJECT_BYTES: usize = 256 * 1024;
+/// A part's memory comes in blocks of this size: the system takes small blocks
+/// back, while allocators keep whole parts for each of their threads.
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// How long an aborted writer waits for the parts on their way.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(crate) struct PartWriter {
     pub(crate) path: Path,
     pub(crate) runtime: Handle,
     pub(crate) errors: Arc<ErrorMap>,
-    buffer: BytesMut,
+    part: PutPayloadMut,
     written_bytes: u64,
     upload: Option<Box<dyn MultipartUpload>>,
     parts: JoinSet<object_store::Result<()>>,
@@ -53,7 +53,7 @@ impl PartWriter {
             path,
             runtime,
             errors,
-            buffer: BytesMut::new(),
+            part: new_part(),
             written_bytes: 0,
             upload: None,
             parts: JoinSet::new(),
@@ -100,9 +100,7 @@ impl PartWriter {
             );
         }
         self.wait_for_parts(PARTS_ON_THEIR_WAY - 1).await?;
-        let payload = PutPayload::from(self.buffer.split().freeze());
-        // The next part gets memory of its own: this one still uses its.
-        self.buffer = BytesMut::new();
+        let payload = self.take_part();
         if let Some(upload) = &mut self.upload {
             self.parts_begun += 1;
             self.parts.spawn_on(upload.put_part(payload), &self.runtime);
@@ -110,11 +108,13 @@ impl PartWriter {
         Ok(())
     }
 
-    fn make_room(&mut self, coming: usize) {
-        if self.parts_begun > 0 || self.buffer.len() + coming > SMALL_OBJECT_BYTES {
-            self.buffer.reserve(PART_BYTES - self.buffer.len());
-        }
+    fn take_part(&mut self) -> PutPayload {
+        std::mem::replace(&mut self.part, new_part()).freeze()
     }
+}
+
+fn new_part() -> PutPayloadMut {
+    PutPayloadMut::new().with_block_size(BLOCK_BYTES)
 }
 
 /// Ends the parts on their way: one that arrives after the upload was aborted
@@ -131,11 +131,13 @@ impl BlobWriter for PartWriter {
     async fn write(&mut self, mut bytes: Bytes) -> Result<(), BlobError> {
         self.written_bytes += bytes.len() as u64;
         while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PART_BYTES - self.buffer.len()));
-            self.make_room(piece.len());
+            let room = PART_BYTES - self.part.content_length();
+            let piece = bytes.split_to(bytes.len().min(room));
             // Copied: a small piece may keep a large buffer of its sender alive.
-            self.buffer.extend_from_slice(&piece);
-            if self.buffer.len() == PART_BYTES {
+            piece
+                .chunks(BLOCK_BYTES)
+                .for_each(|block| self.part.extend_from_slice(block));
+            if self.part.content_length() == PART_BYTES {
                 self.send_part().await?;
             }
         }
@@ -146,12 +148,12 @@ impl BlobWriter for PartWriter {
         let size_bytes = self.written_bytes;
         if self.upload.is_none() {
             let (store, path) = (Arc::clone(&self.store), self.path.clone());
-            let payload = PutPayload::from(self.buffer.split().freeze());
+            let payload = self.take_part();
             self.on_runtime(async move { store.put(&path, payload).await })
                 .await?;
             return Ok(BlobStat { size_bytes });
         }
-        if !self.buffer.is_empty() {
+        if !self.part.is_empty() {
             self.send_part().await?;
         }
         self.wait_for_parts(0).await?;
