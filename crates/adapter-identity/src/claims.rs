@@ -8,13 +8,16 @@ pub(crate) const AUTHENTICATED: &str = "authenticated";
 /// The claims that decide; all others are ignored.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Claims {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) iss: Option<String>,
     pub(crate) sub: Option<String>,
     pub(crate) aud: Option<Audience>,
     pub(crate) exp: Option<i64>,
     pub(crate) iat: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) nbf: Option<i64>,
     pub(crate) role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) email: Option<String>,
     #[serde(default)]
     pub(crate) is_anonymous: bool,
