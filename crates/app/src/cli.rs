@@ -15,7 +15,7 @@ use crate::config::serve::ServeArguments;
 use crate::config::work::WorkArguments;
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, LoggingError};
-use crate::server::{Running, ServerError};
+use crate::server::{Running, ServerError, stop_signal};
 use crate::wiring::{self, MigrationError, TokenError};
 use crate::{http, local, logging, terminal};
 
@@ -128,16 +128,18 @@ async fn execute(command: Command) -> Result<(), CommandError> {
         Command::Local(arguments) => Ok(local::run(*arguments).await?),
         Command::Serve(arguments) => {
             logging::begin(&arguments.logging, "info")?;
+            let signal = stop_signal()?;
             let config = arguments.serve.check(!arguments.no_worker)?;
             let running = Running::start(config).await?;
-            Ok(running.until_signal().await?)
+            Ok(running.until(signal).await?)
         }
         Command::Worker(arguments) => {
             logging::begin(&arguments.logging, "info")?;
             let mut mistakes = Mistakes::default();
             let work = arguments.work.check(&mut mistakes);
+            let signal = stop_signal()?;
             let running = Running::start_worker(mistakes.check(work)?)?;
-            Ok(running.until_signal().await?)
+            Ok(running.until(signal).await?)
         }
         Command::Migrate(arguments) => {
             logging::begin(&arguments.logging, "info")?;

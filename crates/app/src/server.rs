@@ -133,9 +133,8 @@ impl Running {
             .map_or_else(String::new, |address| format!("http://{address}"))
     }
 
-    /// Goes on until the process is told to stop (`SIGTERM`, Ctrl-C) or the listener fails.
-    pub async fn until_signal(mut self) -> Result<(), ServerError> {
-        let signal = stop_signal().map_err(ServerError::Signals)?;
+    /// Goes on until it is told to stop or the listener fails.
+    pub async fn until(mut self, told: impl Future<Output = ()>) -> Result<(), ServerError> {
         let failed = async {
             match self.http.as_mut() {
                 Some(http) => http.await,
@@ -143,7 +142,7 @@ impl Running {
             }
         };
         tokio::select! {
-            () = signal => {
+            () = told => {
                 info!("stopping");
                 self.stop().await
             }
@@ -221,12 +220,13 @@ fn flatten(outcome: Result<io::Result<()>, tokio::task::JoinError>) -> Result<()
         .map_err(ServerError::Failed)
 }
 
-/// Waits for a signal to stop. The handlers stand when this returns, so that no signal is lost.
-pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+/// Waits for a signal to stop (`SIGTERM`, Ctrl-C). The handlers stand when this returns: asked for
+/// before anything starts, no signal is lost.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, ServerError> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -9,6 +9,7 @@ use atelier_comfyui_sim::{
     Credentials, Faults, Front, PreviewMethod, Simulator, SimulatorOptions, Version,
 };
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A ComfyUI server without a GPU, for tests, demonstrations and continuous integration.
@@ -210,11 +211,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: SimulatorOptions) -> Result<(), Box<dyn std::error::Error>> {
+    // Before anybody is told: a signal that comes at once must not be lost.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let simulator = Simulator::start(options).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {}", simulator.url())?;
     stdout.flush()?;
-    tokio::signal::ctrl_c().await?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     simulator.stop().await;
     Ok(())
 }

@@ -116,7 +116,7 @@ pub(crate) enum LocalError {
 /// is done.
 pub(crate) async fn run(arguments: LocalArguments) -> Result<(), LocalError> {
     logging::begin(&arguments.logging, "warn")?;
-    let signal = stop_signal().map_err(ServerError::Signals)?;
+    let signal = stop_signal()?;
     let mut parts = Parts::default();
     let outcome = tokio::select! {
         outcome = work(arguments, &mut parts) => outcome,
