@@ -60,7 +60,8 @@ impl Site {
             &self.objects,
             &self.backend.url(),
             &self.backend.loras,
-        );
+        )
+        .with("ATELIER_CLEANING_SECONDS", "1");
         match &self.s3 {
             None => setup,
             Some(s3) => setup

@@ -22,6 +22,7 @@ use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
 use crate::config::database::{DatabaseConfig, MigrateConfig};
 use crate::config::identity::IdentityConfig;
 use crate::config::work::WorkConfig;
+use crate::config::worker::WorkerConfig;
 use crate::http::Ports;
 use crate::http::health::Check;
 use crate::logging::Chain;
@@ -42,7 +43,7 @@ pub(crate) struct Assembly {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
     max_in_flight: usize,
-    lease: Duration,
+    worker: WorkerConfig,
 }
 
 impl Assembly {
@@ -62,7 +63,7 @@ impl Assembly {
             folder: Arc::new(MountedLoraFolder::new(config.comfyui.loras_dir)),
             clock: Arc::new(SystemClock),
             max_in_flight: config.comfyui.max_in_flight,
-            lease: config.worker.lease,
+            worker: config.worker,
             store,
             blobs,
             client,
@@ -108,7 +109,8 @@ impl Assembly {
             }],
             settings: WorkerSettings {
                 worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
-                lease: self.lease,
+                lease: self.worker.lease,
+                cleaning: self.worker.cleaning,
                 ..WorkerSettings::default()
             },
         })

@@ -11,7 +11,7 @@ use reqwest::Method;
 use crate::house::house;
 
 /// Cleaning happens about once a minute.
-const CLEANING: Duration = Duration::from_secs(150);
+const CLEANING: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_content_is_what_was_uploaded_in_whole_and_in_parts() {
