@@ -46,7 +46,8 @@ pub(crate) struct LocalArguments {
         default_value = ".atelier"
     )]
     data_dir: PathBuf,
-    /// Runs the sample job, whatever is there already, and exits.
+    /// Runs the sample job, whatever is there already, and exits; on a free port if no address is
+    /// given.
     #[arg(long)]
     smoke: bool,
     #[command(flatten)]
@@ -169,6 +170,10 @@ async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), Lo
         arguments.serve.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
     }
 
+    if smoke && arguments.serve.server.listen.is_none() {
+        // Nobody else needs the address: it must not fail for a port that is taken.
+        arguments.serve.server.listen = Some("127.0.0.1:0".to_owned());
+    }
     let config = arguments.serve.check(true)?;
     let user = data_dir.demo_user()?;
     let token = wiring::token(&config.identity, user, None, TOKEN_LIFE)?;
