@@ -133,24 +133,31 @@ impl Running {
             .map_or_else(String::new, |address| format!("http://{address}"))
     }
 
+    /// Waits for the listener to end by itself, as it does only when it fails; for ever where there
+    /// is none.
+    pub async fn failed(&mut self) -> ServerError {
+        let outcome = match self.http.as_mut() {
+            Some(http) => http.await,
+            None => std::future::pending().await,
+        };
+        self.http = None;
+        warn!("the listener ended by itself");
+        match flatten(outcome) {
+            Ok(()) => ServerError::Failed(io::Error::other("it ended by itself")),
+            Err(error) => error,
+        }
+    }
+
     /// Goes on until it is told to stop or the listener fails.
     pub async fn until(mut self, told: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let failed = async {
-            match self.http.as_mut() {
-                Some(http) => http.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = told => {
                 info!("stopping");
                 self.stop().await
             }
-            outcome = failed => {
-                self.http = None;
-                warn!("the listener ended by itself");
+            error = self.failed() => {
                 self.stop().await?;
-                flatten(outcome)
+                Err(error)
             }
         }
     }
