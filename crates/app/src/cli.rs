@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::config::Mistakes;
 use crate::config::database::MigrateArguments;
 use crate::config::identity::IdentityArguments;
 use crate::config::logging::LoggingArguments;
 use crate::config::serve::ServeArguments;
 use crate::config::work::WorkArguments;
+use crate::config::{Mistakes, is_set_to_nothing};
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, LoggingError};
 use crate::server::{Running, ServerError, stop_signal};
@@ -106,13 +106,26 @@ enum CommandError {
 
 /// The whole program: reads the command line, does what it says, and tells what went wrong.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match run(command_line().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(&format!("error: {}", Chain(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line, and the variables that are set to something.
+fn command_line() -> Cli {
+    let matches = Cli::command()
+        .mut_subcommands(|command| {
+            command.mut_args(|flag| match flag.get_env() {
+                Some(variable) if is_set_to_nothing(variable) => flag.env(None::<&str>),
+                _ => flag,
+            })
+        })
+        .get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 fn run(command: Command) -> Result<(), CommandError> {
@@ -193,7 +206,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_makes_sense() {

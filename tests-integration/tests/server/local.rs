@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use atelier_testkit::wait_until;
@@ -32,6 +32,10 @@ const VARIABLES: [&str; 8] = [
 ];
 
 fn start(data_dir: &Path, arguments: &[&str]) -> Process {
+    start_with(data_dir, arguments, &[])
+}
+
+fn start_with(data_dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
     let mut command = Command::new(ATELIER);
     // The rest of the environment says where Postgres is.
     for variable in VARIABLES {
@@ -40,24 +44,23 @@ fn start(data_dir: &Path, arguments: &[&str]) -> Process {
     command
         .args(["local", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
-        .args(arguments);
+        .args(arguments)
+        .envs(variables.iter().copied());
     Process::start(&mut command)
 }
 
 /// Runs the sample job; gives what was printed.
 async fn smoke(data_dir: &Path, arguments: &[&str]) -> String {
-    let mut process = start(data_dir, &[&["--smoke"], arguments].concat());
-    tokio::task::spawn_blocking(move || {
-        let status = process.wait(PATIENCE);
-        assert!(
-            status.success(),
-            "{status}; printed:\n{}",
-            process.printed()
-        );
-        process.printed()
-    })
-    .await
-    .expect("no panic")
+    let (status, printed) = ended(start(data_dir, &[&["--smoke"], arguments].concat())).await;
+    assert!(status.success(), "{status}; printed:\n{printed}");
+    printed
+}
+
+/// Waits for the end of a process; gives how it ended and what it printed.
+async fn ended(mut process: Process) -> (ExitStatus, String) {
+    tokio::task::spawn_blocking(move || (process.wait(PATIENCE), process.printed()))
+        .await
+        .expect("no panic")
 }
 
 /// The picture whose path was printed.
@@ -197,17 +200,45 @@ async fn a_comfyui_that_is_not_there_fails_the_smoke_test() {
         "--loras-dir",
         "/nowhere",
     ];
-    let mut process = start(&data_dir, &nowhere);
 
-    let (status, printed) =
-        tokio::task::spawn_blocking(move || (process.wait(PATIENCE), process.printed()))
-            .await
-            .expect("no panic");
+    let (status, printed) = ended(start(&data_dir, &nowhere)).await;
 
     assert!(!status.success(), "{printed}");
     assert!(printed.contains("http://127.0.0.1:1"), "{printed}");
     assert!(
         !postmaster_file(&data_dir).exists(),
         "Postgres was not stopped"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_that_are_set_to_nothing_count_as_missing() {
+    let data_dir = scratch::folder("local").join("data");
+    let nothing = VARIABLES.map(|variable| (variable, ""));
+
+    let (status, printed) = ended(start_with(&data_dir, &["--smoke"], &nothing)).await;
+
+    assert!(status.success(), "{status}; printed:\n{printed}");
+    assert!(data_dir.join("comfyui").is_dir());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_named_as_supabase_does_is_used() {
+    let data_dir = scratch::folder("local").join("data");
+    let nowhere = [
+        (
+            "SUPABASE_DB_URL",
+            "postgres://atelier_app@127.0.0.1:1/postgres",
+        ),
+        ("RUST_LOG", "off"),
+    ];
+
+    let (status, printed) = ended(start_with(&data_dir, &["--smoke"], &nowhere)).await;
+
+    assert!(!status.success(), "{printed}");
+    assert!(printed.contains("unavailable"), "{printed}");
+    assert!(
+        !data_dir.join("postgres").exists(),
+        "a private Postgres was started"
     );
 }

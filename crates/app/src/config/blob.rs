@@ -57,9 +57,14 @@ pub struct BlobConfig {
 }
 
 impl BlobArguments {
+    /// The address, if it is given.
+    pub(crate) fn given_url(&self) -> Option<String> {
+        or_variables(self.blob_url.clone(), &[])
+    }
+
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<BlobConfig> {
-        let Some(url) = or_variables(self.blob_url, &[]) else {
+        let Some(url) = self.given_url() else {
             mistakes.add(URL, "is required: s3://bucket, file:///folder, or memory:");
             return None;
         };

@@ -82,9 +82,14 @@ pub struct ComfyuiConfig {
 }
 
 impl ComfyuiArguments {
+    /// The address, if it is given.
+    pub(crate) fn given_url(&self) -> Option<String> {
+        or_variables(self.comfyui_url.clone(), &[])
+    }
+
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<ComfyuiConfig> {
-        let url = or_variables(self.comfyui_url, &[]).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let url = self.given_url().unwrap_or_else(|| DEFAULT_URL.to_owned());
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             mistakes.add(URL, "must begin with http:// or https://");
         }
@@ -122,7 +127,6 @@ impl ComfyuiArguments {
             credentials,
             loras_dir: self
                 .comfyui_loras_dir
-                .filter(|folder| !folder.as_os_str().is_empty())
                 .unwrap_or_else(|| DEFAULT_LORAS_DIR.into()),
             max_in_flight: max_in_flight?,
         })

@@ -48,20 +48,23 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseArguments {
+    /// The address, under whichever of its names it is given.
+    pub(crate) fn given_url(&self) -> Option<String> {
+        or_variables(self.database_url.clone(), &["SUPABASE_DB_URL"])
+    }
+
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<DatabaseConfig> {
+        let given = self.given_url();
         let connections = match or_variables(self.database_connections, &[]) {
             None => Some(DEFAULT_CONNECTIONS),
             Some(text) => {
                 mistakes.parse(CONNECTIONS, &text, "a number from 2", |count| *count >= 2)
             }
         };
-        let given = or_variables(self.database_url, &["SUPABASE_DB_URL"]);
         Some(DatabaseConfig {
             url: postgres_url(URL, given, mistakes)?,
-            root_certificate: self
-                .database_root_certificate
-                .filter(|file| !file.as_os_str().is_empty()),
+            root_certificate: self.database_root_certificate,
             connections: connections?,
         })
     }

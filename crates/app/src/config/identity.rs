@@ -34,13 +34,19 @@ pub struct IdentityConfig {
 }
 
 impl IdentityArguments {
+    /// The JWT secret, if it is given.
+    pub(crate) fn given_secret(&self) -> Option<String> {
+        or_variables(self.supabase_jwt_secret.clone(), &[])
+    }
+
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<IdentityConfig> {
+        let secret = self.given_secret();
         let issuer = or_variables(self.supabase_jwt_issuer, &[]).or_else(|| {
             let project = or_variables(self.supabase_url, &[])?;
             Some(format!("{}/auth/v1", project.trim_end_matches('/')))
         });
-        let Some(secret) = or_variables(self.supabase_jwt_secret, &[]) else {
+        let Some(secret) = secret else {
             mistakes.add(
                 SECRET,
                 "is required: the JWT secret of the Supabase project",

@@ -14,6 +14,7 @@ pub mod server;
 pub mod work;
 pub mod worker;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 
@@ -88,6 +89,12 @@ impl fmt::Display for Mistakes {
             .iter()
             .try_for_each(|(variable, detail)| write!(formatter, "\n  {variable}: {detail}"))
     }
+}
+
+/// Whether a variable is set, to nothing: that is how compose files pass on what is not set, so it
+/// counts as missing.
+pub(crate) fn is_set_to_nothing(variable: &OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.is_empty())
 }
 
 /// A given value, or that of the first of some variables that go by other names. An empty value

@@ -47,9 +47,16 @@ pub struct ServerConfig {
 }
 
 impl ServerArguments {
+    /// The address to listen on, if it is given.
+    pub(crate) fn given_listen(&self) -> Option<String> {
+        or_variables(self.listen.clone(), &[])
+    }
+
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<ServerConfig> {
-        let listen = or_variables(self.listen, &[]).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = self
+            .given_listen()
+            .unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen = mistakes.parse(
             LISTEN,
             &listen,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atelier_comfyui_sim::{Simulator, SimulatorOptions};
 
 use super::LocalError;
-use crate::config::comfyui::ComfyuiArguments;
+use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
 
 /// The checkpoint that the simulator offers.
 pub(super) const CHECKPOINT: &str = "sim-sd15.safetensors";
@@ -55,12 +55,10 @@ impl LocalBackend {
 }
 
 /// The checkpoint to sample with on a ComfyUI that was named: the simulator's, or the first.
-pub(super) async fn first_checkpoint(
-    url: &str,
-    arguments: &ComfyuiArguments,
-) -> Result<String, LocalError> {
+pub(super) async fn first_checkpoint(comfyui: &ComfyuiConfig) -> Result<String, LocalError> {
+    let url = &comfyui.url;
     let cannot = |reason: String| LocalError::Comfyui {
-        url: url.to_owned(),
+        url: url.clone(),
         reason,
     };
     let client = reqwest::Client::builder()
@@ -69,12 +67,14 @@ pub(super) async fn first_checkpoint(
         .timeout(ANSWER_WAIT)
         .build()
         .map_err(|error| cannot(error.to_string()))?;
-    let mut request = client.get(format!("{}/models/checkpoints", url.trim_end_matches('/')));
-    if let Some(token) = &arguments.comfyui_web_token {
-        request = request.bearer_auth(token);
-    } else if let Some(user) = &arguments.comfyui_web_user {
-        request = request.basic_auth(user, arguments.comfyui_web_password.as_ref());
-    }
+    let request = client.get(format!("{}/models/checkpoints", url.trim_end_matches('/')));
+    let request = match &comfyui.credentials {
+        ComfyuiCredentials::None => request,
+        ComfyuiCredentials::Basic { user, password } => {
+            request.basic_auth(user, Some(password.expose()))
+        }
+        ComfyuiCredentials::Bearer(token) => request.bearer_auth(token.expose()),
+    };
     let response = request
         .send()
         .await

@@ -17,6 +17,7 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::config::Mistakes;
+use crate::config::comfyui::ComfyuiConfig;
 use crate::config::database::MigrateArguments;
 use crate::config::logging::LoggingArguments;
 use crate::config::serve::ServeArguments;
@@ -162,24 +163,28 @@ async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), Lo
     terminal::tell(&format!("data directory: {}", data_dir.path().display()));
 
     start_database(&mut arguments, &data_dir, parts).await?;
-    let checkpoint = start_backend(&mut arguments, &data_dir, parts).await?;
-    if arguments.serve.work.blob.blob_url.is_none() {
+    start_simulator(&mut arguments, &data_dir, parts).await?;
+    if arguments.serve.work.blob.given_url().is_none() {
         arguments.serve.work.blob.blob_url = Some(data_dir.objects_url()?);
     }
-    if arguments.serve.identity.supabase_jwt_secret.is_none() {
+    if arguments.serve.identity.given_secret().is_none() {
         arguments.serve.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
     }
-
-    if smoke && arguments.serve.server.listen.is_none() {
+    if smoke && arguments.serve.server.given_listen().is_none() {
         // Nobody else needs the address: it must not fail for a port that is taken.
         arguments.serve.server.listen = Some("127.0.0.1:0".to_owned());
     }
     let config = arguments.serve.check(true)?;
+    let checkpoint = if parts.backend.is_some() {
+        Some(backend::CHECKPOINT.to_owned())
+    } else {
+        checkpoint_of(&config.work.comfyui, smoke).await?
+    };
     let user = data_dir.demo_user()?;
     let token = wiring::token(&config.identity, user, None, TOKEN_LIFE)?;
     let server = Running::start(config).await?;
     let url = server.url();
-    parts.server = Some(server);
+    let server = parts.server.insert(server);
     terminal::tell(&format!("server: {url}"));
 
     if let Some(checkpoint) = checkpoint
@@ -202,7 +207,7 @@ async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), Lo
         return Ok(());
     }
     greet(&url, &token);
-    std::future::pending().await
+    Err(server.failed().await.into())
 }
 
 /// Starts a private Postgres unless one is named, and brings the tables up to date.
@@ -212,7 +217,7 @@ async fn start_database(
     parts: &mut Parts,
 ) -> Result<(), LocalError> {
     let mut owner_url = arguments.migrate_url.take();
-    if arguments.serve.work.database.database_url.is_none() {
+    if arguments.serve.work.database.given_url().is_none() {
         let database = LocalDatabase::start(data_dir.path().join("postgres")).await?;
         arguments.serve.work.database.database_url = Some(database.application_url());
         owner_url = Some(database.owner_url());
@@ -224,30 +229,37 @@ async fn start_database(
     }
 }
 
-/// Starts a simulated ComfyUI unless one is named, and gives the checkpoint to sample with.
-async fn start_backend(
+/// Starts a simulated ComfyUI unless one is named.
+async fn start_simulator(
     arguments: &mut LocalArguments,
     data_dir: &DataDir,
     parts: &mut Parts,
-) -> Result<Option<String>, LocalError> {
-    if let Some(url) = &arguments.serve.work.comfyui.comfyui_url {
-        terminal::tell(&format!("ComfyUI: {url}"));
-        return match backend::first_checkpoint(url, &arguments.serve.work.comfyui).await {
-            Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(error) if arguments.smoke => Err(error),
-            Err(error) => {
-                terminal::warn(&format!("no sample job: {}", Chain(&error)));
-                Ok(None)
-            }
-        };
+) -> Result<(), LocalError> {
+    let comfyui = &mut arguments.serve.work.comfyui;
+    if comfyui.given_url().is_some() {
+        return Ok(());
     }
-    let loras_dir = arguments.serve.work.comfyui.comfyui_loras_dir.take();
-    let backend = LocalBackend::start(data_dir.path().join("comfyui"), loras_dir).await?;
+    let base_dir = data_dir.path().join("comfyui");
+    let backend = LocalBackend::start(base_dir, comfyui.comfyui_loras_dir.take()).await?;
     terminal::tell(&format!("ComfyUI: a simulator at {}", backend.url()));
-    arguments.serve.work.comfyui.comfyui_url = Some(backend.url());
-    arguments.serve.work.comfyui.comfyui_loras_dir = Some(backend.loras_dir());
+    comfyui.comfyui_url = Some(backend.url());
+    comfyui.comfyui_loras_dir = Some(backend.loras_dir());
     parts.backend = Some(backend);
-    Ok(Some(backend::CHECKPOINT.to_owned()))
+    Ok(())
+}
+
+/// The checkpoint to sample with on the ComfyUI that was named. Without one there is no sample
+/// job, which only `--smoke` minds.
+async fn checkpoint_of(comfyui: &ComfyuiConfig, smoke: bool) -> Result<Option<String>, LocalError> {
+    terminal::tell(&format!("ComfyUI: {}", comfyui.url));
+    match backend::first_checkpoint(comfyui).await {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(error) if smoke => Err(error),
+        Err(error) => {
+            terminal::warn(&format!("no sample job: {}", Chain(&error)));
+            Ok(None)
+        }
+    }
 }
 
 async fn migrate(url: String, arguments: &LocalArguments) -> Result<(), LocalError> {
