@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_comfyui_sim::{FaultsHandle, Simulator, SimulatorOptions};
+use atelier_testkit::{PATIENCE, wait_until};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::scratch;
@@ -93,6 +95,31 @@ impl Backend {
             .expect("the port is still ours");
     }
 
+    /// Begins a restart and comes back as soon as nobody listens any more; the backend is away for
+    /// as long as its options say.
+    pub async fn go_away(&self) {
+        let simulator = Arc::clone(&self.simulator);
+        self.runtime
+            .as_ref()
+            .expect("it is there until it is dropped")
+            .spawn(async move { simulator.restart().await });
+        let address = self.simulator.local_addr();
+        wait_until("the port to be closed", PATIENCE, async || {
+            TcpStream::connect(address).await.is_err()
+        })
+        .await;
+    }
+
+    /// Whether it has nothing to do.
+    pub async fn is_idle(&self) -> bool {
+        let queue = self
+            .ask(|client, url| client.get(format!("{url}/queue")))
+            .await;
+        ["queue_running", "queue_pending"]
+            .iter()
+            .all(|list| queue[list] == json!([]))
+    }
+
     /// Keeps it busy with somebody else's prompt, which samples for so many steps.
     pub async fn occupy(&self, steps: u32) -> Occupation<'_> {
         let mut graph = crate::workflows::without_lora();
@@ -142,6 +169,15 @@ pub struct Occupation<'a> {
 }
 
 impl Occupation<'_> {
+    /// Whether the prompt is the one that is being executed.
+    pub async fn is_running(&self) -> bool {
+        let queue = self
+            .backend
+            .ask(|client, url| client.get(format!("{url}/queue")))
+            .await;
+        queue["queue_running"][0][1] == self.prompt_id
+    }
+
     /// Takes the prompt off the backend.
     pub async fn end(self) {
         let prompt = json!({"prompt_id": self.prompt_id});

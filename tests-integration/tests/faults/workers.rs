@@ -1,0 +1,87 @@
+//! Workers that are killed, again and again, while they work on many runs.
+
+use std::time::Duration;
+
+use atelier_testkit::wait_until;
+use atelier_tests_integration::fleet::FleetPlan;
+
+use crate::ATELIER;
+use crate::chance::Chance;
+
+/// How long the next few runs may take to begin, though both workers may just have been killed.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+const RUNS: usize = 200;
+const KILLS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_may_be_killed_at_any_moment() {
+    let mut chance = Chance::new();
+    println!("{}", chance.told());
+    let mut fleet = FleetPlan::new(ATELIER)
+        .backends(3)
+        .workers(2)
+        .step_delay(Duration::from_millis(60))
+        .start()
+        .await;
+    let runs = fleet.submit(RUNS).await;
+
+    for begun in chance.spread(KILLS, RUNS - KILLS) {
+        wait_until(&format!("{begun} runs to begin"), PROGRESS, async || {
+            fleet.begun(&runs) >= begun
+        })
+        .await;
+        let pause = chance.pause(Duration::from_millis(250));
+        fleet.none_fails_for(pause).await;
+        assert!(fleet.unfinished().await > 0, "the kills come too late");
+        let worker = chance.below(fleet.worker_count());
+        fleet.kill_worker(worker);
+        fleet.start_worker(worker);
+    }
+
+    let patience = Duration::from_mins(2);
+    fleet.assert_done_once(&runs, patience).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_over_all_that_another_left() {
+    let mut fleet = FleetPlan::new(ATELIER)
+        .workers(2)
+        .step_delay(Duration::from_millis(50))
+        .start()
+        .await;
+    let runs = fleet.submit(20).await;
+    wait_until("some runs to begin", PROGRESS, async || {
+        fleet.begun(&runs) >= 3
+    })
+    .await;
+
+    fleet.kill_worker(0);
+
+    fleet.assert_done_once(&runs, Duration::from_mins(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_outlive_the_death_of_every_worker() {
+    let mut fleet = FleetPlan::new(ATELIER)
+        .workers(2)
+        .step_delay(Duration::from_millis(50))
+        .start()
+        .await;
+    let runs = fleet.submit(20).await;
+    wait_until("some runs to begin", PROGRESS, async || {
+        fleet.begun(&runs) >= 3
+    })
+    .await;
+
+    fleet.kill_worker(0);
+    fleet.kill_worker(1);
+    // The backend goes on with what it was given, and nobody is there to see it.
+    wait_until("the backend to be idle", PROGRESS, async || {
+        fleet.backend().is_idle().await
+    })
+    .await;
+    fleet.start_worker(0);
+
+    fleet.assert_done_once(&runs, Duration::from_mins(1)).await;
+}
