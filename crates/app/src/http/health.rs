@@ -26,22 +26,30 @@ type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Syn
 
 /// Something that the server needs.
 pub struct Check {
-    name: &'static str,
-    probe: Probe,
+    name: String,
+    asks: Asks,
+}
+
+enum Asks {
+    Itself(Probe),
+    OneOf(Vec<Check>),
 }
 
 impl Check {
     /// Asks whether something works, called `name`, such as `database`.
     ///
     /// The error's own words, without its causes, are told to anybody.
-    pub fn new<F, Fut, E>(name: &'static str, probe: F) -> Self
+    pub fn new<F, Fut, E>(name: impl Into<String>, probe: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + 'static,
     {
+        let name = name.into();
+        let told = name.clone();
         let probe = move || -> BoxFuture<'static, Result<(), String>> {
             let asked = probe();
+            let name = told.clone();
             Box::pin(async move {
                 asked.await.map_err(|error| {
                     tracing::warn!(check = name, error = %Chain(&error), "{name} is down");
@@ -51,7 +59,17 @@ impl Check {
         };
         Self {
             name,
-            probe: Box::new(probe),
+            asks: Asks::Itself(Box::new(probe)),
+        }
+    }
+
+    /// Asks several that can do each other's work, such as backends: it works if one of them does.
+    ///
+    /// Of each of them, anybody is told its name and whether it works, and nothing else.
+    pub fn one_of(name: impl Into<String>, checks: Vec<Self>) -> Self {
+        Self {
+            name: name.into(),
+            asks: Asks::OneOf(checks),
         }
     }
 }
@@ -98,16 +116,36 @@ impl Readiness {
     }
 }
 
-async fn run(check: &Check) -> CheckResult {
-    let outcome = match timeout(CHECK_WAIT, (check.probe)()).await {
-        Ok(outcome) => outcome,
-        Err(_elapsed) => Err(format!("gave no answer within {} s", CHECK_WAIT.as_secs())),
-    };
-    CheckResult {
-        name: check.name,
-        up: outcome.is_ok(),
-        detail: outcome.err(),
-    }
+fn run(check: &Check) -> BoxFuture<'_, CheckResult> {
+    Box::pin(async move {
+        let name = check.name.clone();
+        match &check.asks {
+            Asks::Itself(probe) => {
+                let outcome = match timeout(CHECK_WAIT, probe()).await {
+                    Ok(outcome) => outcome,
+                    Err(_elapsed) => {
+                        Err(format!("gave no answer within {} s", CHECK_WAIT.as_secs()))
+                    }
+                };
+                CheckResult {
+                    name,
+                    up: outcome.is_ok(),
+                    detail: outcome.err(),
+                    backends: Vec::new(),
+                }
+            }
+            Asks::OneOf(checks) => {
+                let results = join_all(checks.iter().map(run)).await;
+                let up = results.iter().any(|result| result.up);
+                CheckResult {
+                    name,
+                    up,
+                    detail: (!up).then(|| "none of its backends works".to_owned()),
+                    backends: results.into_iter().map(BackendResult::from).collect(),
+                }
+            }
+        }
+    })
 }
 
 /// Whether the server lives.
@@ -133,12 +171,34 @@ pub(crate) struct ReadinessReport {
 pub(crate) struct CheckResult {
     /// What it is.
     #[schema(example = "database")]
-    name: &'static str,
+    name: String,
     /// Whether it works.
     up: bool,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// Those that it consists of, where one that works is enough.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    backends: Vec<BackendResult>,
+}
+
+/// How one of several is doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct BackendResult {
+    /// What it is called; runs name the one that executes them.
+    #[schema(example = "comfyui")]
+    name: String,
+    /// Whether it works.
+    up: bool,
+}
+
+impl From<CheckResult> for BackendResult {
+    fn from(result: CheckResult) -> Self {
+        Self {
+            name: result.name,
+            up: result.up,
+        }
+    }
 }
 
 /// Answers as long as the process lives.
@@ -164,7 +224,7 @@ pub(crate) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem>
     let down: Vec<&str> = checks
         .iter()
         .filter(|check| !check.up)
-        .map(|check| check.name)
+        .map(|check| check.name.as_str())
         .collect();
     if down.is_empty() {
         return Ok(HttpResponse::Ok().json(ReadinessReport {
@@ -177,4 +237,56 @@ pub(crate) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem>
     Err(Problem::new(ProblemCode::NotReady, detail)
         .with_member("checks", checks)
         .retry_after(CHECK_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn backend(name: &str, fails: bool) -> Check {
+        Check::new(name, move || async move {
+            if fails {
+                Err(std::io::Error::other("http://10.0.0.5:8188 is gone"))
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    async fn report(backends: Vec<Check>) -> Value {
+        let checks = vec![Check::one_of("comfyui", backends)];
+        let readiness = Readiness::new(checks, CancellationToken::new());
+        serde_json::to_value(readiness.report().await.as_ref()).expect("it is JSON")
+    }
+
+    #[tokio::test]
+    async fn one_backend_that_works_is_enough() {
+        let report = report(vec![backend("gpu-1", true), backend("gpu-2", false)]).await;
+
+        let backends = json!([{"name": "gpu-1", "up": false}, {"name": "gpu-2", "up": true}]);
+        assert_eq!(
+            report,
+            json!([{"name": "comfyui", "up": true, "backends": backends}])
+        );
+    }
+
+    #[tokio::test]
+    async fn where_no_backend_works_their_names_are_told_and_no_more() {
+        let report = report(vec![backend("gpu-1", true), backend("gpu-2", true)]).await;
+
+        let backends = json!([{"name": "gpu-1", "up": false}, {"name": "gpu-2", "up": false}]);
+        let detail = "none of its backends works";
+        assert_eq!(
+            report,
+            json!([{"name": "comfyui", "up": false, "detail": detail, "backends": backends}])
+        );
+    }
+
+    #[tokio::test]
+    async fn without_any_backend_nothing_works() {
+        let report = report(Vec::new()).await;
+
+        assert_eq!(report[0]["up"], json!(false));
+    }
 }
