@@ -236,6 +236,11 @@ mod tests {
             "--max-in-flight=0",
             "--supabase-jwt-secret=",
             "--lease-seconds=1",
+            "--backend-patience-seconds=0",
+            "--affinity-seconds=61",
+            "--run-timeout-seconds=0",
+            "--max-run-timeout-seconds=0",
+            "--max-pending-runs=0",
         ]);
 
         let told = arguments
@@ -255,6 +260,11 @@ mod tests {
             "ATELIER_MAX_IN_FLIGHT",
             "SUPABASE_JWT_SECRET",
             "ATELIER_LEASE_SECONDS",
+            "ATELIER_BACKEND_PATIENCE_SECONDS",
+            "ATELIER_AFFINITY_SECONDS",
+            "ATELIER_RUN_TIMEOUT_SECONDS",
+            "ATELIER_MAX_RUN_TIMEOUT_SECONDS",
+            "ATELIER_MAX_PENDING_RUNS",
         ] {
             assert!(
                 told.contains(&format!("\n  {variable}: ")),

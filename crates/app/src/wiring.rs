@@ -111,6 +111,7 @@ impl Assembly {
                 worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
                 lease: self.worker.lease,
                 cleaning: self.worker.cleaning,
+                patience: self.worker.patience,
                 ..WorkerSettings::default()
             },
         })

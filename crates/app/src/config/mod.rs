@@ -9,6 +9,7 @@ pub mod comfyui;
 pub mod database;
 pub mod identity;
 pub mod logging;
+pub mod runs;
 pub mod serve;
 pub mod server;
 pub mod work;
@@ -16,7 +17,9 @@ pub mod worker;
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -68,6 +71,24 @@ impl Mistakes {
             self.add(variable, format!("must be {expected}, is `{text}`"));
         }
         value
+    }
+
+    /// Reads a time in seconds.
+    fn seconds(
+        &mut self,
+        variable: &'static str,
+        given: Option<String>,
+        range: &RangeInclusive<u64>,
+        default: u64,
+    ) -> Option<Duration> {
+        let Some(text) = or_variables(given, &[]) else {
+            return Some(Duration::from_secs(default));
+        };
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        self.parse(variable, &text, &expected, |seconds| {
+            range.contains(seconds)
+        })
+        .map(Duration::from_secs)
     }
 
     /// The value, if nothing was wrong with anything.

@@ -1,7 +1,9 @@
-//! What a server needs: all that a worker does, a place to listen, and who may sign in.
+//! What a server needs: all that a worker does, a place to listen, who may sign in, and what they
+//! may ask for.
 
 use super::Mistakes;
 use super::identity::{IdentityArguments, IdentityConfig};
+use super::runs::{RunLimitsArguments, RunLimitsConfig};
 use super::server::{ServerArguments, ServerConfig};
 use super::work::{WorkArguments, WorkConfig};
 
@@ -14,6 +16,9 @@ pub struct ServeArguments {
     /// Who may sign in.
     #[command(flatten)]
     pub identity: IdentityArguments,
+    /// What people may ask of runs.
+    #[command(flatten)]
+    pub runs: RunLimitsArguments,
     /// What it shares with a worker.
     #[command(flatten)]
     pub work: WorkArguments,
@@ -26,6 +31,8 @@ pub struct ServeConfig {
     pub server: ServerConfig,
     /// Who may sign in.
     pub identity: IdentityConfig,
+    /// What people may ask of runs.
+    pub runs: RunLimitsConfig,
     /// What it shares with a worker.
     pub work: WorkConfig,
     /// Whether a worker runs in the same process.
@@ -41,11 +48,14 @@ impl ServeArguments {
         let mut mistakes = Mistakes::default();
         let server = self.server.check(&mut mistakes);
         let identity = self.identity.check(&mut mistakes);
+        let runs = self.runs.check(&mut mistakes);
         let work = self.work.check(&mut mistakes);
-        let ((server, identity), work) = mistakes.check(server.zip(identity).zip(work))?;
+        let ((server, identity), (runs, work)) =
+            mistakes.check(server.zip(identity).zip(runs.zip(work)))?;
         Ok(ServeConfig {
             server,
             identity,
+            runs,
             work,
             with_worker,
         })

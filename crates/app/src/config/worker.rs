@@ -3,17 +3,25 @@
 //! - `ATELIER_LEASE_SECONDS`: how long a run waits for a worker that gives no sign of life before
 //!   another one takes it.
 //! - `ATELIER_CLEANING_SECONDS`: how often files that nobody needs any more are cleaned away.
+//! - `ATELIER_BACKEND_PATIENCE_SECONDS`: how long a backend that does not answer is waited for.
+//!   Too little, and a restart of ComfyUI sends its runs elsewhere, to begin again; too much, and
+//!   they wait for a machine that is gone.
+//! - `ATELIER_AFFINITY_SECONDS`: how long a run may wait for the backend that suits it best. Too
+//!   little, and models are loaded more often than need be; too much, and backends idle.
 
 use std::time::Duration;
 
-use super::{Mistakes, or_variables};
+use super::Mistakes;
 
 const LEASE: &str = "ATELIER_LEASE_SECONDS";
-
 const CLEANING: &str = "ATELIER_CLEANING_SECONDS";
+const PATIENCE: &str = "ATELIER_BACKEND_PATIENCE_SECONDS";
+const AFFINITY: &str = "ATELIER_AFFINITY_SECONDS";
 
 const DEFAULT_LEASE_SECONDS: u64 = 30;
 const DEFAULT_CLEANING_SECONDS: u64 = 60;
+const DEFAULT_PATIENCE_SECONDS: u64 = 60;
+const DEFAULT_AFFINITY_SECONDS: u64 = 2;
 
 /// How the worker is told.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -28,6 +36,16 @@ pub struct WorkerArguments {
     /// Default: 60.
     #[arg(long, env = CLEANING, value_name = "SECONDS")]
     pub cleaning_seconds: Option<String>,
+    /// How many seconds a backend that does not answer is waited for before its runs move on.
+    ///
+    /// Default: 60.
+    #[arg(long, env = PATIENCE, value_name = "SECONDS")]
+    pub backend_patience_seconds: Option<String>,
+    /// How many seconds a run may wait for the backend that suits it best.
+    ///
+    /// That is one that has its models loaded. Default: 2.
+    #[arg(long, env = AFFINITY, value_name = "SECONDS")]
+    pub affinity_seconds: Option<String>,
 }
 
 /// How the worker works.
@@ -37,48 +55,93 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// How often files that nobody needs any more are cleaned away.
     pub cleaning: Duration,
+    /// How long a backend that does not answer is waited for before its runs move on.
+    pub patience: Duration,
+    /// How long a run may wait for the backend that suits it best.
+    pub affinity: Duration,
 }
 
 impl WorkerArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<WorkerConfig> {
-        let lease = seconds(
+        let lease = mistakes.seconds(
             LEASE,
             self.lease_seconds,
-            3,
+            &(3..=3_600),
             DEFAULT_LEASE_SECONDS,
-            mistakes,
         );
-        let cleaning = seconds(
+        let cleaning = mistakes.seconds(
             CLEANING,
             self.cleaning_seconds,
-            1,
+            &(1..=3_600),
             DEFAULT_CLEANING_SECONDS,
-            mistakes,
+        );
+        let patience = mistakes.seconds(
+            PATIENCE,
+            self.backend_patience_seconds,
+            &(1..=3_600),
+            DEFAULT_PATIENCE_SECONDS,
+        );
+        let affinity = mistakes.seconds(
+            AFFINITY,
+            self.affinity_seconds,
+            &(0..=60),
+            DEFAULT_AFFINITY_SECONDS,
         );
         Some(WorkerConfig {
             lease: lease?,
             cleaning: cleaning?,
+            patience: patience?,
+            affinity: affinity?,
         })
     }
 }
 
-/// A time of at least `least` seconds and at most an hour.
-fn seconds(
-    variable: &'static str,
-    given: Option<String>,
-    least: u64,
-    default: u64,
-    mistakes: &mut Mistakes,
-) -> Option<Duration> {
-    let Some(text) = or_variables(given, &[]) else {
-        return Some(Duration::from_secs(default));
-    };
-    let range = least..=3_600;
-    let expected = format!("a number from {least} to 3600");
-    mistakes
-        .parse(variable, &text, &expected, |seconds| {
-            range.contains(seconds)
-        })
-        .map(Duration::from_secs)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: WorkerArguments) -> Result<WorkerConfig, String> {
+        let mut mistakes = Mistakes::default();
+        let config = arguments.check(&mut mistakes);
+        mistakes.check(config).map_err(|all| all.to_string())
+    }
+
+    #[test]
+    fn what_is_not_set_has_a_default() {
+        let expected = WorkerConfig {
+            lease: Duration::from_secs(30),
+            cleaning: Duration::from_mins(1),
+            patience: Duration::from_mins(1),
+            affinity: Duration::from_secs(2),
+        };
+
+        assert_eq!(check(WorkerArguments::default()), Ok(expected));
+    }
+
+    #[test]
+    fn each_time_has_its_own_range() {
+        let all = |least: [u64; 4]| {
+            let [lease, cleaning, patience, affinity] =
+                least.map(|seconds| Some(seconds.to_string()));
+            check(WorkerArguments {
+                lease_seconds: lease,
+                cleaning_seconds: cleaning,
+                backend_patience_seconds: patience,
+                affinity_seconds: affinity,
+            })
+        };
+
+        assert!(all([3, 1, 1, 0]).is_ok());
+        assert!(all([3_600, 3_600, 3_600, 60]).is_ok());
+        let told = all([2, 0, 0, 61]).expect_err("all of it is wrong");
+        for expected in [
+            "ATELIER_LEASE_SECONDS: must be a number from 3 to 3600, is `2`",
+            "ATELIER_CLEANING_SECONDS: must be a number from 1 to 3600, is `0`",
+            "ATELIER_BACKEND_PATIENCE_SECONDS: must be a number from 1 to 3600, is `0`",
+            "ATELIER_AFFINITY_SECONDS: must be a number from 0 to 60, is `61`",
+        ] {
+            assert!(told.contains(&format!("\n  {expected}")), "{told}");
+        }
+    }
 }
