@@ -12,7 +12,6 @@ mod events;
 mod lora_folder;
 mod options;
 mod transport;
-mod version;
 
 pub use client::ComfyHttp;
 pub use lora_folder::MountedLoraFolder;

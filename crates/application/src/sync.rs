@@ -1,6 +1,7 @@
 //! Puts LoRAs into a backend's folder.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::opaque::opaque_debug;
 
@@ -29,6 +30,9 @@ const BLOCK_BYTES: usize = 1024 * 1024;
 /// Blocks between reading and writing. With one more in each hand a copy holds
 /// a few blocks, or a few of the store's own pieces where those are larger.
 const BLOCKS_BETWEEN: usize = 2;
+
+/// How often the progress of copies is told.
+const TELLING: Duration = Duration::from_millis(250);
 
 /// How long a store or a folder may take for one piece.
 const STALL: Duration = Duration::from_mins(1);
@@ -146,6 +150,12 @@ impl SyncPlan {
 
 type Flight = BoxFuture<'static, Result<(), Arc<CopyError>>>;
 
+/// A copy that is under way, and how many bytes of it are done.
+struct Underway {
+    flight: WeakShared<Flight>,
+    done: Arc<AtomicU64>,
+}
+
 /// Puts LoRAs into one backend's folder: verified, several at once, and one
 /// copy at a time per file, which everybody who needs the file waits for.
 #[derive(Clone)]
@@ -153,7 +163,7 @@ pub struct LoraSync {
     loras: Arc<dyn LoraRepo>,
     blobs: Arc<dyn BlobStore>,
     folder: Arc<dyn LoraFolder>,
-    flights: Arc<Mutex<HashMap<LoraPath, WeakShared<Flight>>>>,
+    flights: Arc<Mutex<HashMap<LoraPath, Underway>>>,
 }
 
 opaque_debug!(LoraSync);
@@ -208,51 +218,81 @@ impl LoraSync {
         Ok(plan)
     }
 
-    /// Copies what the plan says is missing.
+    /// Copies what the plan says is missing, and tells now and then how many of
+    /// its bytes are done, those that others copy included.
     ///
     /// # Cancellation
     /// A copy goes on while anybody waits for it; after that it leaves nothing.
-    pub async fn carry_out(&self, plan: &SyncPlan) -> Result<(), LoraSyncError> {
-        stream::iter(plan.missing.clone())
+    pub async fn carry_out(
+        &self,
+        plan: &SyncPlan,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), LoraSyncError> {
+        let (flights, counts): (Vec<_>, Vec<_>) = plan
+            .missing
+            .iter()
             .map(|copying| {
+                let (flight, done) = self.flight(copying.clone());
                 let path = copying.file.path.clone();
-                self.flight(copying).map(move |outcome| {
+                let flight = flight.map(move |outcome| {
                     outcome.map_err(|cause| LoraSyncError::Copy { path, cause })
-                })
+                });
+                (flight, done)
             })
+            .unzip();
+        let done = || counts.iter().map(|done| done.load(Ordering::Relaxed)).sum();
+        let copying = stream::iter(flights)
             .buffer_unordered(COPIES_AT_ONCE)
-            .try_collect()
-            .await
+            .try_collect::<()>();
+        let telling = async {
+            let mut ticks = interval(TELLING);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                tell(done());
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = copying => {
+                tell(done());
+                outcome
+            }
+            never = telling => never,
+        }
     }
 
     /// Joins the copy of this file that is under way, or begins one.
-    fn flight(&self, copying: Copying) -> Shared<Flight> {
+    fn flight(&self, copying: Copying) -> (Shared<Flight>, Arc<AtomicU64>) {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        flights.retain(|_, flight| {
-            flight
+        flights.retain(|_, underway| {
+            underway
+                .flight
                 .upgrade()
                 .is_some_and(|flight| flight.peek().is_none())
         });
-        if let Some(flight) = flights
-            .get(&copying.file.path)
-            .and_then(WeakShared::upgrade)
+        if let Some(underway) = flights.get(&copying.file.path)
+            && let Some(flight) = underway.flight.upgrade()
         {
-            return flight;
+            return (flight, Arc::clone(&underway.done));
         }
         let path = copying.file.path.clone();
         let blobs = Arc::clone(&self.blobs);
         let folder = Arc::clone(&self.folder);
+        let done = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&done);
         let flight: Flight = async move {
-            copy(blobs.as_ref(), folder.as_ref(), copying)
+            copy(blobs.as_ref(), folder.as_ref(), copying, &count)
                 .await
                 .map_err(Arc::new)
         }
         .boxed();
         let flight = flight.shared();
         if let Some(weak) = flight.downgrade() {
-            flights.insert(path, weak);
+            let done = Arc::clone(&done);
+            flights.insert(path, Underway { flight: weak, done });
         }
-        flight
+        (flight, done)
     }
 }
 
@@ -276,12 +316,14 @@ async fn copy(
     blobs: &dyn BlobStore,
     folder: &dyn LoraFolder,
     copying: Copying,
+    done: &AtomicU64,
 ) -> Result<(), CopyError> {
+    let expected_bytes = copying.file.size_bytes;
     // Somebody may have installed it since the plan was made.
     if folder.presence(&copying.file).await? == LoraPresence::Verified {
+        done.store(expected_bytes, Ordering::Relaxed);
         return Ok(());
     }
-    let expected_bytes = copying.file.size_bytes;
     let reader = unless_stalled(blobs.reader(&copying.blob_key, None)).await??;
     if reader.size_bytes != expected_bytes {
         return Err(CopyError::WrongSize {
@@ -292,7 +334,7 @@ async fn copy(
     let install = unless_stalled(folder.install(copying.file)).await??;
     let (sender, receiver) = mpsc::channel(BLOCKS_BETWEEN);
     // Both ends go on at the same time: a block is written while the next is read.
-    let (read, written) = tokio::join!(read(reader.bytes, sender), write(install, receiver));
+    let (read, written) = tokio::join!(read(reader.bytes, sender), write(install, receiver, done));
     let install = written?;
     read?;
     timeout(FINISH, install.finish()).await.map_err(stalled)??;
@@ -335,9 +377,12 @@ async fn read(
 async fn write(
     mut install: Box<dyn LoraInstall>,
     mut receiver: mpsc::Receiver<Bytes>,
+    done: &AtomicU64,
 ) -> Result<Box<dyn LoraInstall>, CopyError> {
     while let Some(block) = receiver.recv().await {
+        let bytes = u64::try_from(block.len()).unwrap_or(u64::MAX);
         unless_stalled(install.write(block)).await??;
+        done.fetch_add(bytes, Ordering::Relaxed);
     }
     Ok(install)
 }

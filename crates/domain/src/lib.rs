@@ -131,6 +131,7 @@
 pub mod actor;
 pub mod digest;
 pub mod graph;
+pub mod idempotency;
 pub mod ids;
 pub mod lora;
 pub mod output;

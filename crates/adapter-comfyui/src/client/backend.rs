@@ -4,7 +4,6 @@ use atelier_domain::ports::{BackendInformation, ComfyError};
 use serde::Deserialize;
 
 use crate::transport::Transport;
-use crate::version::Version;
 
 /// Bytes of a version that are worth telling.
 const MAX_VERSION_CHARS: usize = 40;
@@ -22,7 +21,6 @@ pub(crate) struct Backend {
 /// What holds until the backend may have been restarted, as another version.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    version: Option<Version>,
     has_no_jobs_api: bool,
 }
 
@@ -85,7 +83,6 @@ impl Backend {
             .system
             .comfyui_version
             .unwrap_or_default();
-        self.known().version = Version::parse(&version);
         Ok(BackendInformation {
             version: version
                 .chars()
@@ -93,16 +90,6 @@ impl Backend {
                 .take(MAX_VERSION_CHARS)
                 .collect(),
         })
-    }
-
-    /// The version, asked for once a connection; `None` if it is none.
-    pub(crate) async fn version(&self) -> Result<Option<Version>, ComfyError> {
-        let known = self.known().version;
-        if known.is_some() {
-            return Ok(known);
-        }
-        self.information().await?;
-        Ok(self.known().version)
     }
 }
 

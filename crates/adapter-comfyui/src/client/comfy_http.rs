@@ -3,8 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atelier_domain::output::BackendFile;
 use atelier_domain::ports::{
-    BackendInformation, BackendQueue, CancelOutcome, ComfyClient, ComfyError, ComfyEvents, IdGen,
-    LoraCatalogue, OutputReader, PromptState, PromptSubmission, SubmittedPrompt,
+    BackendInformation, BackendQueue, ComfyClient, ComfyError, ComfyEvents, IdGen, LoraCatalogue,
+    OutputReader, PromptState, PromptSubmission, SubmittedPrompt,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -86,7 +86,7 @@ impl ComfyClient for ComfyHttp {
             .await
     }
 
-    async fn cancel(&self, prompt_id: &str) -> Result<CancelOutcome, ComfyError> {
+    async fn cancel(&self, prompt_id: &str) -> Result<(), ComfyError> {
         let prompt_id = prompt_id.to_owned();
         self.run(|backend| async move { backend.cancel(&prompt_id).await })
             .await

@@ -1,4 +1,5 @@
-use atelier_domain::ports::ComfyEvent;
+use atelier_domain::ports::{ComfyEvent, PreviewFormat, PreviewImage};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -74,6 +75,46 @@ pub(crate) fn event_of(text: &str) -> Option<ComfyEvent> {
             node_id: node_of(&data.node)?,
         },
     })
+}
+
+/// The kind of binary frame that says which prompt its picture is of.
+const PREVIEW_WITH_METADATA: u32 = 4;
+
+#[derive(Deserialize)]
+struct PreviewData {
+    prompt_id: String,
+    node_id: String,
+    image_type: String,
+}
+
+/// Reads a binary frame: a preview of a prompt's picture, or `None`. Previews
+/// that do not say whose they are, are nobody's
+/// (`reference/comfyui/PROTOCOL.md` section 6).
+pub(crate) fn preview_of(frame: &Bytes) -> Option<ComfyEvent> {
+    let number = |at: usize| {
+        let bytes = frame.get(at..at.checked_add(4)?)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    if number(0)? != PREVIEW_WITH_METADATA {
+        return None;
+    }
+    let picture_at = 8_usize.checked_add(usize::try_from(number(4)?).ok()?)?;
+    let data: PreviewData = serde_json::from_slice(frame.get(8..picture_at)?).ok()?;
+    let content_type = PreviewFormat::ALL
+        .into_iter()
+        .find(|format| format.content_type() == data.image_type)?;
+    let picture = frame.get(picture_at..)?;
+    (1..=PreviewImage::MAX_BYTES)
+        .contains(&picture.len())
+        .then(|| ComfyEvent::Preview {
+            prompt_id: data.prompt_id,
+            node_id: data.node_id,
+            image: PreviewImage {
+                content_type,
+                // The frame's buffer is larger, and shared.
+                bytes: Bytes::copy_from_slice(picture),
+            },
+        })
 }
 
 fn node_of(value: &Value) -> Option<String> {
@@ -187,5 +228,48 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    fn preview_frame(kind: u32, data: &str, picture: &[u8]) -> Bytes {
+        let mut frame = kind.to_be_bytes().to_vec();
+        frame.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+        frame.extend(data.as_bytes());
+        frame.extend(picture);
+        frame.into()
+    }
+
+    const PREVIEW: &str = r#"{"node_id":"3","prompt_id":"p","display_node_id":"3","parent_node_id":null,"real_node_id":"3","image_type":"image/jpeg"}"#;
+
+    #[test]
+    fn a_preview_says_whose_it_is() {
+        let event = preview_of(&preview_frame(4, PREVIEW, b"\xff\xd8picture"));
+
+        assert_eq!(
+            event,
+            Some(ComfyEvent::Preview {
+                prompt_id: "p".to_owned(),
+                node_id: "3".to_owned(),
+                image: PreviewImage {
+                    content_type: PreviewFormat::Jpeg,
+                    bytes: Bytes::from_static(b"\xff\xd8picture"),
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_no_preview_of_a_prompt_is_none() {
+        let huge = vec![0; PreviewImage::MAX_BYTES + 1];
+        for frame in [
+            Bytes::new(),
+            Bytes::from_static(b"\0\0\0\x04\xff\xff\xff\xff{}"),
+            preview_frame(1, PREVIEW, b"x"),
+            preview_frame(4, "{}", b"x"),
+            preview_frame(4, PREVIEW, b""),
+            preview_frame(4, PREVIEW, &huge),
+            preview_frame(4, &PREVIEW.replace("jpeg", "svg+xml"), b"x"),
+        ] {
+            assert_eq!(preview_of(&frame), None);
+        }
     }
 }

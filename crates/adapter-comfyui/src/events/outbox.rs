@@ -66,6 +66,11 @@ impl State {
             *older = event;
             return;
         }
+        // A picture is large, and only the latest is shown.
+        if let Some(prompt_id) = preview_of(&event) {
+            self.waiting
+                .retain(|older| preview_of(older) != Some(prompt_id));
+        }
         if self.waiting.len() == CAPACITY {
             let dispensable = self.waiting.iter().position(is_transient);
             let dispensable =
@@ -95,10 +100,17 @@ impl State {
     }
 }
 
+fn preview_of(event: &ComfyEvent) -> Option<&str> {
+    match event {
+        ComfyEvent::Preview { prompt_id, .. } => Some(prompt_id),
+        _ => None,
+    }
+}
+
 fn is_transient(event: &ComfyEvent) -> bool {
     matches!(
         event,
-        ComfyEvent::Progress { .. } | ComfyEvent::QueueRemaining(_)
+        ComfyEvent::Progress { .. } | ComfyEvent::Preview { .. } | ComfyEvent::QueueRemaining(_)
     )
 }
 
@@ -127,6 +139,7 @@ fn replaces(newer: &ComfyEvent, older: &ComfyEvent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use atelier_domain::ports::{PreviewFormat, PreviewImage};
 
     fn progress(node: &str, value: u32) -> ComfyEvent {
         ComfyEvent::Progress {
@@ -183,6 +196,28 @@ mod tests {
         let events = rest(&outbox).await;
         assert_eq!(events.len(), CAPACITY);
         assert_eq!(events, (0..CAPACITY).map(ended).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn of_many_previews_the_latest_waits() {
+        let preview = |picture: &'static [u8]| ComfyEvent::Preview {
+            prompt_id: "p".into(),
+            node_id: "3".into(),
+            image: PreviewImage {
+                content_type: PreviewFormat::Jpeg,
+                bytes: picture.into(),
+            },
+        };
+        let outbox = Outbox::default();
+
+        for event in [preview(b"1"), progress("3", 1), preview(b"2"), ended(1)] {
+            outbox.push(event);
+        }
+
+        assert_eq!(
+            rest(&outbox).await,
+            [progress("3", 1), preview(b"2"), ended(1)]
+        );
     }
 
     #[tokio::test]

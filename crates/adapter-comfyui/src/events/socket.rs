@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::frame::event_of;
+use super::frame::{event_of, preview_of};
 use super::outbox::Outbox;
 use crate::transport::Silent;
 
@@ -47,8 +47,9 @@ async fn drain_until_end(
                 heard = Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => event_of(&text).into_iter().for_each(|event| outbox.push(event)),
+                    Some(Ok(Message::Binary(frame))) => preview_of(&frame).into_iter().for_each(|event| outbox.push(event)),
                     Some(Ok(Message::Close(_))) | None => return None,
-                    // Pongs; and previews, which nobody is shown yet.
+                    // Pongs.
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Some(ComfyError::Unreachable(Box::new(error))),
                 }

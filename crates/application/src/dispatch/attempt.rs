@@ -1,17 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::graph::PromptGraph;
+use atelier_domain::graph::{GraphWork, PromptGraph};
 use atelier_domain::lora::LoraPath;
 use atelier_domain::ports::{ClaimedRun, PromptOutcome, PromptResult, PromptState, ReleaseReason};
-use atelier_domain::run::{RunFailure, RunFailureCode, RunPhase};
+use atelier_domain::run::{RunFailure, RunFailureCode, RunPhase, RunProgress};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::collection::{Collection, CollectionError};
-use super::ending::{Ending, Stop};
+use super::ending::{Ending, Stop, Wish, Wishes, wished};
 use super::event_link::Follower;
 use super::failure_words as words;
 use super::following::{Followed, Following};
@@ -22,7 +21,8 @@ use super::stage::{Stage, StagePoint};
 use super::station::{Shared, Station, bounded};
 use super::submission::{Submission, Submitted};
 
-/// How often an earlier attempt's backend is asked before it counts as gone.
+/// How often the backend is asked for an earlier attempt before it counts as
+/// away.
 const EARLIER_LOOKS: u32 = 3;
 
 /// One attempt at one run, step by step.
@@ -32,111 +32,71 @@ pub(super) struct Attempt<'a> {
     pub(super) claimed: &'a ClaimedRun,
     pub(super) ledger: &'a RunLedger,
     pub(super) reporter: &'a Reporter,
-    pub(super) cancel: watch::Receiver<bool>,
+    pub(super) wishes: Wishes,
     pub(super) stage: &'a Stage,
 }
 
 impl Attempt<'_> {
     pub(super) async fn perform(&self) -> Result<Ending, Stop> {
-        if let Some((home, prompt_id)) = self.earlier_prompt().await? {
-            tracing::info!(
-                backend = home.name,
-                "an earlier attempt lives; following it"
-            );
-            self.reporter.prompt_id(prompt_id.clone());
-            // Its socket was another process's.
-            let follower = home.link.follow(&prompt_id, None);
-            return self.follow(&home, &follower, None).await;
-        }
         let Ok(graph) = self.claimed.graph.parse() else {
             return Ok(Ending::failed(words::unreadable_graph()));
         };
-        let paths = self.bring_loras().await?;
-        self.check_loras(&graph, &paths).await?;
-        if *self.cancel.borrow() {
-            return Ok(Ending::Cancelled(Vec::new()));
+        let work = graph.work();
+        if let Some(prompt_id) = &self.claimed.resumes {
+            self.stage.reach(StagePoint::Underway);
+            if self.is_alive(prompt_id).await? {
+                tracing::info!("an earlier attempt lives; following it");
+                self.station.mark_up();
+                self.reporter.prompt_id(prompt_id.clone());
+                // Its socket was another process's.
+                let follower = self.station.link.follow(prompt_id, None);
+                return self.follow(&follower, &graph, &work).await;
+            }
+            self.stage.reach(StagePoint::Preparing);
         }
+        let paths = self.bring_loras(&work).await?;
+        self.check_loras(&graph, &paths).await?;
+        if let Some(wish) = *self.wishes.borrow() {
+            return Ok(wish.ending(Vec::new()));
+        }
+        self.stage.reach(StagePoint::Underway);
         self.reporter.prompt_id(self.claimed.run_id.to_string());
         self.reporter.phase(RunPhase::Submitting);
         let follower = self.submit(&graph, &paths).await?;
-        self.follow(self.station, &follower, Some(&graph)).await
+        self.station.loads(graph.checkpoint());
+        self.follow(&follower, &graph, &work).await
     }
 
-    /// An earlier attempt's prompt that a backend still knows.
-    async fn earlier_prompt(&self) -> Result<Option<(Arc<Station>, String)>, Stop> {
-        let claimed = self.claimed;
-        let was_begun = claimed.attempt > 1
-            || claimed.earlier_backend.is_some()
-            || claimed.comfyui_prompt_id.is_some();
-        if !was_begun {
-            return Ok(None);
-        }
-        let prompt_id = claimed
-            .comfyui_prompt_id
-            .clone()
-            .unwrap_or_else(|| claimed.run_id.to_string());
-        // Without a name it is this one, if any; a backend that only another
-        // worker serves cannot be asked from here.
-        let home = match &claimed.earlier_backend {
-            None => Some(self.station),
-            Some(name) => self
-                .shared
-                .stations
-                .iter()
-                .find(|known| known.name == *name),
-        };
-        if let Some(home) = home
-            && self.lives_at(home, &prompt_id).await?
-        {
-            return Ok(Some((Arc::clone(home), prompt_id)));
-        }
-        // An attempt that itself followed an earlier one left it where it was.
-        let is_home = |station: &Arc<Station>| home.is_some_and(|home| Arc::ptr_eq(home, station));
-        for station in self
-            .shared
-            .stations
-            .iter()
-            .filter(|station| !is_home(station))
-        {
-            match station.prompt_state(&prompt_id).await {
-                Ok(PromptState::Unknown) | Err(_) => {}
-                Ok(_) => return Ok(Some((Arc::clone(station), prompt_id))),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether an earlier attempt's backend still knows its prompt.
-    async fn lives_at(&self, home: &Arc<Station>, prompt_id: &str) -> Result<bool, Stop> {
+    /// Whether the backend still knows an earlier attempt's prompt.
+    async fn is_alive(&self, prompt_id: &str) -> Result<bool, Stop> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
-        let mut unknown = 0;
-        for _ in 0..EARLIER_LOOKS {
-            match home.prompt_state(prompt_id).await {
+        let (mut unknown, mut away) = (0, 0);
+        loop {
+            match self.station.prompt_state(prompt_id).await {
                 Ok(PromptState::Unknown) => unknown += 1,
                 Ok(_) => return Ok(true),
                 Err(error) => {
                     tracing::warn!(
-                        backend = home.name,
                         error = &error as &dyn std::error::Error,
                         "a backend did not say whether an earlier attempt lives"
                     );
-                    home.mark_unreachable();
+                    self.station.mark_down();
+                    away += 1;
                 }
             }
-            // It may still have been on its way in, so one look is not enough.
+            // It may still have been on its way in, and its history may be late.
             if unknown >= 2 {
                 return Ok(false);
             }
+            if away >= EARLIER_LOOKS {
+                return Err(Ending::Released(ReleaseReason::BackendAway).into());
+            }
             sleep(backoff.next()).await;
         }
-        if unknown == 0 && Arc::ptr_eq(home, self.station) {
-            return Err(Ending::Released(ReleaseReason::WorkerLost).into());
-        }
-        Ok(false)
     }
 
     /// Puts the run's LoRAs on the backend's disk.
-    async fn bring_loras(&self) -> Result<Vec<LoraPath>, Stop> {
+    async fn bring_loras(&self, work: &GraphWork) -> Result<Vec<LoraPath>, Stop> {
         if self.claimed.lora_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -144,7 +104,7 @@ impl Attempt<'_> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         let bringing = async {
             loop {
-                match self.bring_loras_once().await {
+                match self.bring_loras_once(work).await {
                     Ok(paths) => return Ok(paths),
                     Err(error) if error.is_transient() && Instant::now() < until => {
                         tracing::warn!(
@@ -167,16 +127,54 @@ impl Attempt<'_> {
                 }
             }
         };
-        self.unless_cancelled(bringing).await?.map_err(Stop::Ended)
+        let mut wishes = self.wishes.clone();
+        tokio::select! {
+            biased;
+            wish = wished(&mut wishes) => Err(wish.ending(Vec::new()).into()),
+            brought = bringing => brought.map_err(Stop::Ended),
+        }
     }
 
-    async fn bring_loras_once(&self) -> Result<Vec<LoraPath>, crate::sync::LoraSyncError> {
+    async fn bring_loras_once(
+        &self,
+        work: &GraphWork,
+    ) -> Result<Vec<LoraPath>, crate::sync::LoraSyncError> {
         let plan = self.station.sync.plan(&self.claimed.lora_ids).await?;
         if !plan.is_complete() {
             self.reporter.phase(RunPhase::SyncingLoras);
-            self.station.sync.carry_out(&plan).await?;
+            let all = plan.missing_bytes();
+            let tell = |done: u64| {
+                self.reporter.progress(RunProgress {
+                    nodes_total: work.nodes(),
+                    lora_bytes_done: Some(done),
+                    lora_bytes_total: Some(all),
+                    ..RunProgress::default()
+                });
+            };
+            self.station.sync.carry_out(&plan, &tell).await?;
         }
+        self.tell_loras().await;
         Ok(plan.paths().to_vec())
+    }
+
+    /// So that other runs with the same LoRAs come here.
+    async fn tell_loras(&self) {
+        let untold = self.station.untold(&self.claimed.lora_ids);
+        if untold.is_empty() {
+            return;
+        }
+        let told = self
+            .shared
+            .queue
+            .tell_loras(&self.station.name, untold.clone())
+            .await;
+        match told {
+            Ok(()) => self.station.set_told(untold),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the run queue was not told which LoRAs a backend has"
+            ),
+        }
     }
 
     /// The last look before the backend gets the graph: it names LoRAs of this
@@ -195,7 +193,7 @@ impl Attempt<'_> {
                     error = &error as &dyn std::error::Error,
                     "a backend did not say which LoRAs it offers"
                 );
-                self.station.mark_unreachable();
+                self.station.mark_down();
                 return Err(Ending::Released(ReleaseReason::BackendLost).into());
             }
         };
@@ -226,8 +224,12 @@ impl Attempt<'_> {
             patience: settings.patience,
         };
         match submission.hand_over().await {
-            Submitted::Accepted { prompt_id } if prompt_id == follower.prompt_id() => Ok(follower),
+            Submitted::Accepted { prompt_id } if prompt_id == follower.prompt_id() => {
+                self.station.mark_up();
+                Ok(follower)
+            }
             Submitted::Accepted { prompt_id } => {
+                self.station.mark_up();
                 // Before anything else: without it nobody finds the prompt again.
                 self.reporter.store_prompt_id(prompt_id.clone()).await?;
                 Ok(self.station.link.follow(&prompt_id, connection.as_ref()))
@@ -244,15 +246,19 @@ impl Attempt<'_> {
             Submitted::Rejected(rejection) => {
                 Err(Ending::failed(words::rejected(graph, paths, &rejection)).into())
             }
-            Submitted::Broken => Err(Ending::failed(words::broken()).into()),
+            Submitted::Broken => Err(Ending::Released(ReleaseReason::ExecutionLost).into()),
             Submitted::Unauthorized { status } => {
-                self.station.mark_unreachable();
-                Err(Ending::failed(words::unauthorized(&self.station.name, status)).into())
+                tracing::error!(
+                    status,
+                    "a backend, or what stands in front of it, wants other credentials"
+                );
+                self.station.mark_down();
+                Err(Ending::Released(ReleaseReason::BackendLost).into())
             }
             Submitted::Away { may_live } => {
-                self.station.mark_unreachable();
+                self.station.mark_down();
                 Err(Ending::Released(if may_live {
-                    ReleaseReason::WorkerLost
+                    ReleaseReason::BackendAway
                 } else {
                     ReleaseReason::BackendLost
                 })
@@ -277,48 +283,47 @@ impl Attempt<'_> {
 
     async fn follow(
         &self,
-        home: &Arc<Station>,
         follower: &Follower,
-        graph: Option<&PromptGraph>,
+        graph: &PromptGraph,
+        work: &GraphWork,
     ) -> Result<Ending, Stop> {
         let settings = &self.shared.settings;
         let following = Following {
-            station: home,
+            station: self.station,
             follower,
             reporter: self.reporter,
-            nodes_total: self.claimed.nodes_total,
+            work,
             silence: settings.silence,
             patience: settings.patience,
         };
-        let mut cancel = self.cancel.clone();
-        let followed = following.to_the_end(&mut cancel).await;
-        let cancelled = *cancel.borrow();
-        Ok(match followed {
-            Followed::Finished(result) => self.collect(home, result, graph, cancelled).await,
-            _ if cancelled => Ending::Cancelled(Vec::new()),
-            Followed::Lost => Ending::Released(ReleaseReason::BackendLost),
-            Followed::Away | Followed::LeftAlone => Ending::Released(ReleaseReason::WorkerLost),
+        let mut wishes = self.wishes.clone();
+        let followed = following.to_the_end(&mut wishes).await;
+        let wish = *wishes.borrow();
+        Ok(match (followed, wish) {
+            (Followed::Finished(result), wish) => self.collect(result, graph, wish).await,
+            (_, Some(wish)) => wish.ending(Vec::new()),
+            (Followed::Lost { had_begun: true }, None) => {
+                Ending::Released(ReleaseReason::ExecutionLost)
+            }
+            (Followed::Lost { had_begun: false }, None) => {
+                Ending::Released(ReleaseReason::BackendLost)
+            }
+            (Followed::Away | Followed::LeftAlone, None) => {
+                Ending::Released(ReleaseReason::BackendAway)
+            }
         })
     }
 
     async fn collect(
         &self,
-        home: &Arc<Station>,
         result: PromptResult,
-        graph: Option<&PromptGraph>,
-        cancelled: bool,
+        graph: &PromptGraph,
+        wish: Option<Wish>,
     ) -> Ending {
         self.stage.reach(StagePoint::Storing);
         self.reporter.phase(RunPhase::StoringOutputs);
-        let parsed;
-        let graph = if let Some(graph) = graph {
-            Some(graph)
-        } else {
-            parsed = self.claimed.graph.parse().ok();
-            parsed.as_ref()
-        };
         let mut collection = Collection::new(
-            home.client.as_ref(),
+            self.station.client.as_ref(),
             self.shared.blobs.as_ref(),
             self.claimed,
             self.shared.settings.patience,
@@ -331,29 +336,29 @@ impl Attempt<'_> {
                 node_type,
                 exception_type,
             } => Some(words::execution(
-                graph,
+                Some(graph),
                 node_id.as_deref(),
                 node_type.as_deref(),
                 exception_type.as_deref(),
             )),
         };
-        let mut cancel = self.cancel.clone();
+        let mut wishes = self.wishes.clone();
         let outcome = tokio::select! {
             biased;
             outcome = collection.bring_home(&result.outputs) => outcome,
-            // One that was cancelled before brings home what there is.
-            Ok(_) = cancel.wait_for(|cancelled| *cancelled), if !cancelled => {
-                return Ending::Cancelled(collection.into_stored());
+            // One that was stopped before brings home what there is.
+            wish = wished(&mut wishes), if wish.is_none() => {
+                return wish.ending(collection.into_stored());
             }
         };
         let stored = collection.into_stored();
-        if cancelled {
-            return Ending::Cancelled(stored);
+        if let Some(wish) = wish {
+            return wish.ending(stored);
         }
         match (failure, outcome) {
             // What is there of a failed run is better than nothing.
             (Some(failure), _) => Ending::Failed(failure, stored),
-            (None, Ok(())) if stored.is_empty() && graph.is_some_and(words::promises_outputs) => {
+            (None, Ok(())) if stored.is_empty() && words::promises_outputs(graph) => {
                 Ending::failed(words::no_outputs())
             }
             (None, Ok(())) => Ending::Completed(stored),
@@ -371,15 +376,6 @@ impl Attempt<'_> {
                 );
                 Ending::Released(ReleaseReason::WorkerLost)
             }
-        }
-    }
-
-    async fn unless_cancelled<T>(&self, step: impl Future<Output = T>) -> Result<T, Stop> {
-        let mut cancel = self.cancel.clone();
-        tokio::select! {
-            biased;
-            Ok(_) = cancel.wait_for(|cancelled| *cancelled) => Err(Ending::Cancelled(Vec::new()).into()),
-            outcome = step => Ok(outcome),
         }
     }
 }

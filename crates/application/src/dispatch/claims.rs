@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::ids::ClaimToken;
-use atelier_domain::ports::{ClaimRequest, ClaimedRun, QueueError, RunTopic, SignalStream};
+use atelier_domain::ports::{
+    ClaimOutcome, ClaimRequest, ClaimedRun, QueueError, RunTopic, SignalStream,
+};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -50,17 +52,24 @@ impl Claims {
         while let Some(slot) = self.room().await {
             let claimed_at = Instant::now();
             match self.claim().await {
-                Ok(Some(claimed)) => {
+                Ok(ClaimOutcome::Claimed(claimed)) => {
                     backoff.reset();
-                    self.begin(claimed, claimed_at, slot);
+                    self.begin(*claimed, claimed_at, slot);
                 }
-                Ok(None) => {
+                Ok(nothing) => {
                     drop(slot);
+                    self.station.end_trial();
                     backoff.reset();
-                    self.pause(&mut signals).await;
+                    let poll = spread(self.shared.ids.as_ref(), self.shared.settings.poll);
+                    let pause = match nothing {
+                        ClaimOutcome::Deferred(pause) => pause.min(poll),
+                        _ => poll,
+                    };
+                    self.pause(&mut signals, pause).await;
                 }
                 Err(error) => {
                     drop(slot);
+                    self.station.end_trial();
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "no run could be claimed; trying again"
@@ -85,7 +94,7 @@ impl Claims {
         let slots = Arc::clone(&self.slots);
         let getting_ready = async {
             let slot = slots.acquire_owned().await;
-            if !self.station.answers() {
+            if self.station.admitted(self.shared.ids.as_ref()).await {
                 self.get_ready().await;
             }
             slot.ok()
@@ -96,9 +105,6 @@ impl Claims {
     }
 
     async fn get_ready(&self) {
-        self.station
-            .until_it_answers(self.shared.ids.as_ref())
-            .await;
         self.station.link.connected_within(SOCKET_PATIENCE).await;
         // A class of which nobody knows that it takes LoRAs is not looked at.
         if self
@@ -117,13 +123,15 @@ impl Claims {
 
     /// Not cut short by a stop: a claim whose answer nobody reads keeps its run
     /// waiting for a whole lease.
-    async fn claim(&self) -> Result<Option<ClaimedRun>, QueueError> {
+    async fn claim(&self) -> Result<ClaimOutcome, QueueError> {
         let settings = &self.shared.settings;
         let request = ClaimRequest {
             token: ClaimToken::new(self.shared.ids.new_id()),
             worker: settings.worker.clone(),
             backend: self.station.name.clone(),
+            max_in_flight: u32::try_from(self.station.max_in_flight).unwrap_or(u32::MAX),
             lease: settings.lease,
+            affinity: settings.affinity,
         };
         timeout(settings.lease, self.shared.queue.claim(request))
             .await
@@ -146,15 +154,16 @@ impl Claims {
             stop: self.stop.clone(),
         };
         let working = async move {
+            let station = Arc::clone(&task.station);
             task.work().await;
+            station.end_trial();
             drop(slot);
         };
         self.tasks.spawn(working.instrument(span));
     }
 
     /// Waits until there may be a run.
-    async fn pause(&mut self, signals: &mut Option<SignalStream>) {
-        let poll = spread(self.shared.ids.as_ref(), self.shared.settings.poll);
+    async fn pause(&mut self, signals: &mut Option<SignalStream>, longest: Duration) {
         let waiting = async {
             let signalled = async {
                 match signals {
@@ -162,7 +171,7 @@ impl Claims {
                     None => std::future::pending().await,
                 }
             };
-            match timeout(poll, signalled).await {
+            match timeout(longest, signalled).await {
                 Ok(Some(())) | Err(_) => true,
                 Ok(None) => false,
             }

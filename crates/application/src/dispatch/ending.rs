@@ -18,6 +18,43 @@ impl Ending {
     }
 }
 
+/// Why a run is to end before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Its owner no longer wants it.
+    Cancel,
+    /// It has taken longer than these seconds.
+    TimeOut { seconds: u32 },
+}
+
+impl Wish {
+    /// How a run ends that this wish came true for.
+    pub(super) fn ending(self, stored: Vec<RunOutput>) -> Ending {
+        match self {
+            Self::Cancel => Ending::Cancelled(stored),
+            Self::TimeOut { seconds } => {
+                Ending::Failed(RunFailure::timed_out(u64::from(seconds)), stored)
+            }
+        }
+    }
+}
+
+/// Whether a run is to end before it is done.
+pub(super) type Wishes = tokio::sync::watch::Receiver<Option<Wish>>;
+
+/// Waits for a wish; for ever where none can come any more.
+pub(super) async fn wished(wishes: &mut Wishes) -> Wish {
+    loop {
+        let wish = *wishes.borrow_and_update();
+        if let Some(wish) = wish {
+            return wish;
+        }
+        if wishes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Why a worker must stop touching a run without a word.
 #[derive(Debug, Error)]
 pub(super) enum Gone {

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use atelier_domain::graph::GraphWork;
 use atelier_domain::ports::{ComfyClient, ComfyError, ComfyEvent, ComfyEvents, IdGen};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
@@ -160,6 +161,11 @@ impl EventLink {
         }
     }
 
+    /// Whether somebody here follows this prompt.
+    pub(super) fn follows(&self, prompt_id: &str) -> bool {
+        self.routes().contains_key(prompt_id)
+    }
+
     fn routes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Mailbox>>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,8 +193,8 @@ impl Follower {
         self.mailbox.changed().await;
     }
 
-    pub(super) fn read(&self, nodes_total: u32) -> Snapshot {
-        self.mailbox.read(nodes_total)
+    pub(super) fn read(&self, work: &GraphWork) -> Snapshot {
+        self.mailbox.read(work)
     }
 
     /// Whether the socket that the prompt's events go to is open.
@@ -226,6 +232,7 @@ fn prompt_of(event: &ComfyEvent) -> Option<&str> {
         | ComfyEvent::Executing { prompt_id, .. }
         | ComfyEvent::Progress { prompt_id, .. }
         | ComfyEvent::Executed { prompt_id, .. }
+        | ComfyEvent::Preview { prompt_id, .. }
         | ComfyEvent::Ended { prompt_id } => Some(prompt_id),
     }
 }

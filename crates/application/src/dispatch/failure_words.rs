@@ -66,24 +66,6 @@ pub(super) fn interrupted() -> RunFailure {
     )
 }
 
-pub(super) fn unauthorized(backend: &str, status: u16) -> RunFailure {
-    RunFailure::new(
-        RunFailureCode::BackendUnauthorized,
-        format!(
-            "the backend {backend} refused our credentials (status {status}); whoever operates \
-             this server has to mend them"
-        ),
-    )
-}
-
-pub(super) fn broken() -> RunFailure {
-    RunFailure::new(
-        RunFailureCode::PromptRejected,
-        "ComfyUI broke down on this graph each time it was handed over; check the workflow in \
-         ComfyUI's own editor",
-    )
-}
-
 pub(super) fn lora_sync(error: &LoraSyncError) -> RunFailure {
     let gone = "a LoRA that the run needs is gone; upload it again and run the workflow again";
     let operator = "whoever operates this server has to look at it";

@@ -1,31 +1,42 @@
 use std::time::Duration;
 
-use atelier_domain::ports::{CancelOutcome, PromptResult, PromptState};
+use atelier_domain::graph::GraphWork;
+use atelier_domain::ports::{ComfyError, PromptResult, PromptState};
 use atelier_domain::run::RunPhase;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
+use super::ending::{Wishes, wished};
 use super::event_link::Follower;
 use super::reporter::Reporter;
-use super::station::{Station, bounded};
+use super::station::{Recollection, Station, bounded};
 
-/// How often a prompt that its backend does not know is asked for again.
+/// How often a prompt that its backend does not know is asked for at least.
 const UNKNOWN_LOOKS: u32 = 2;
 
-/// The same for a prompt that was said to have ended: its history may be late
+/// How long a history may be late on a backend that has not forgotten anything
 /// (`reference/comfyui/PROTOCOL.md` section 6).
-const ENDED_LOOKS: u32 = 8;
+const LATE_HISTORY: Duration = Duration::from_secs(20);
+
+/// The same where nothing tells whether it has.
+const UNCLEAR_HISTORY: Duration = Duration::from_secs(5);
+
+/// A socket that told nothing for so many times the silence, while a prompt runs
+/// that it had told about, is replaced. Loading a model is silent for a while.
+const DEAF_SILENCES: u32 = 20;
 
 /// What became of a prompt.
 #[derive(Debug)]
 pub(super) enum Followed {
     Finished(PromptResult),
     /// Its backend does not know it any more.
-    Lost,
+    Lost {
+        /// Whether it had begun to execute.
+        had_begun: bool,
+    },
     /// Its backend has not answered for too long.
     Away,
-    /// It was to be cancelled and cannot be, or its backend does not get to it.
+    /// It was to end, and its backend does not get to it.
     LeftAlone,
 }
 
@@ -37,7 +48,7 @@ pub(super) struct Following<'a> {
     pub(super) station: &'a Station,
     pub(super) follower: &'a Follower,
     pub(super) reporter: &'a Reporter,
-    pub(super) nodes_total: u32,
+    pub(super) work: &'a GraphWork,
     pub(super) silence: Duration,
     pub(super) patience: Duration,
 }
@@ -50,23 +61,29 @@ struct Looks {
     /// Grows while the backend does not answer, or its history is late.
     retry: Backoff,
     unknown: u32,
+    unknown_since: Option<Instant>,
     away_since: Option<Instant>,
+    /// When the socket last told something of this prompt.
+    heard_at: Instant,
+    /// Whether the socket told anything of this prompt.
+    told: bool,
+    /// Whether it began to execute, by the socket or by the records.
+    had_begun: bool,
     ended_seen: bool,
     linked: bool,
-    cancel_until: Option<Instant>,
-    cancel_told: bool,
+    stop_until: Option<Instant>,
+    stop_told: bool,
 }
 
 impl Following<'_> {
-    pub(super) async fn to_the_end(&self, cancel: &mut watch::Receiver<bool>) -> Followed {
+    pub(super) async fn to_the_end(&self, wishes: &mut Wishes) -> Followed {
         let mut looks = self.first_look();
         loop {
-            let cancelling = looks.cancel_until.is_some();
+            let stopping = looks.stop_until.is_some();
             tokio::select! {
                 biased;
-                // An error says that nobody is left to ask for it.
-                Ok(_) = cancel.wait_for(|cancelled| *cancelled), if !cancelling => {
-                    looks.cancel_until = Some(Instant::now() + self.patience);
+                _wish = wished(wishes), if !stopping => {
+                    looks.stop_until = Some(Instant::now() + self.patience);
                 }
                 () = self.follower.changed() => {
                     if !self.hear(&mut looks) {
@@ -76,14 +93,13 @@ impl Following<'_> {
                 () = sleep_until(looks.next) => {}
             }
             if looks
-                .cancel_until
+                .stop_until
                 .is_some_and(|until| Instant::now() >= until)
             {
                 return Followed::LeftAlone;
             }
-            if looks.cancel_until.is_some() && !looks.cancel_told && !self.cancel(&mut looks).await
-            {
-                return Followed::LeftAlone;
+            if looks.stop_until.is_some() && !looks.stop_told {
+                self.stop(&mut looks).await;
             }
             if let Some(followed) = self.look(&mut looks).await {
                 return followed;
@@ -104,20 +120,30 @@ impl Following<'_> {
             unlinked,
             retry: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)),
             unknown: 0,
+            unknown_since: None,
             away_since: None,
+            heard_at: Instant::now(),
+            told: false,
+            had_begun: false,
             ended_seen: false,
             linked,
-            cancel_until: None,
-            cancel_told: false,
+            stop_until: None,
+            stop_told: false,
         }
     }
 
     /// Takes what the socket told; whether the backend is to be asked now.
     fn hear(&self, looks: &mut Looks) -> bool {
-        let snapshot = self.follower.read(self.nodes_total);
+        let snapshot = self.follower.read(self.work);
         if snapshot.began {
+            looks.told = true;
+            looks.had_begun = true;
+            looks.heard_at = Instant::now();
             self.reporter.phase(RunPhase::Executing);
             self.reporter.progress(snapshot.progress);
+        }
+        if let Some(image) = snapshot.preview {
+            self.reporter.preview(image);
         }
         let ended = snapshot.ended && !looks.ended_seen;
         looks.ended_seen |= snapshot.ended;
@@ -128,7 +154,7 @@ impl Following<'_> {
         }
         if looks.linked
             && !looks.ended_seen
-            && looks.cancel_until.is_none()
+            && looks.stop_until.is_none()
             && looks.away_since.is_none()
         {
             looks.next = Instant::now() + self.silence;
@@ -149,7 +175,7 @@ impl Following<'_> {
                     error = &error as &dyn std::error::Error,
                     "a backend did not say where a prompt stands"
                 );
-                self.station.mark_unreachable();
+                self.station.mark_down();
                 let since = *looks.away_since.get_or_insert(now);
                 if now.duration_since(since) >= self.patience {
                     return Some(Followed::Away);
@@ -160,35 +186,81 @@ impl Following<'_> {
         };
         match state {
             PromptState::Finished(result) => {
+                self.station.mark_up();
                 if !looks.ended_seen {
                     self.follower.doubt_link(self.silence);
                 }
                 return Some(Followed::Finished(result));
             }
-            PromptState::Unknown => {
-                looks.unknown += 1;
-                let most = if looks.ended_seen {
-                    ENDED_LOOKS
-                } else {
-                    UNKNOWN_LOOKS
-                };
-                if looks.unknown >= most {
-                    return Some(Followed::Lost);
-                }
-                let pause = if looks.ended_seen {
-                    looks.retry.next()
-                } else {
-                    Duration::from_millis(200)
-                };
-                looks.next = now + pause;
-                return None;
-            }
+            PromptState::Unknown => return self.missing(looks).await,
             PromptState::Pending { .. } => self.reporter.phase(RunPhase::Queued),
-            PromptState::Running => self.reporter.phase(RunPhase::Executing),
+            PromptState::Running => {
+                looks.had_begun = true;
+                self.reporter.phase(RunPhase::Executing);
+                self.doubt_silence(looks);
+            }
         }
+        self.station.mark_up();
         looks.unknown = 0;
-        looks.next = now + self.pause(looks);
+        looks.unknown_since = None;
+        looks.next = Instant::now() + self.pause(looks);
         None
+    }
+
+    /// The backend does not know the prompt: it was lost, or its history is late.
+    async fn missing(&self, looks: &mut Looks) -> Option<Followed> {
+        looks.unknown += 1;
+        let since = *looks.unknown_since.get_or_insert_with(Instant::now);
+        if looks.unknown >= UNKNOWN_LOOKS {
+            let late = match self.recollection(looks).await {
+                Ok(Recollection::Gone) => Duration::ZERO,
+                Ok(Recollection::Intact) => LATE_HISTORY,
+                // One that never began has no history that could be late.
+                Ok(Recollection::Unclear) if looks.had_begun => UNCLEAR_HISTORY,
+                Ok(Recollection::Unclear) => Duration::ZERO,
+                Err(error) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "a backend did not say whether it was restarted"
+                    );
+                    UNCLEAR_HISTORY
+                }
+            };
+            if since.elapsed() >= late {
+                return Some(Followed::Lost {
+                    had_begun: looks.had_begun,
+                });
+            }
+        }
+        looks.next = Instant::now()
+            + if looks.ended_seen {
+                looks.retry.next()
+            } else {
+                Duration::from_millis(200)
+            };
+        None
+    }
+
+    async fn recollection(&self, looks: &Looks) -> Result<Recollection, ComfyError> {
+        let told = self.station.recollection(self.follower.prompt_id()).await?;
+        // A restart cuts every socket.
+        let is_linked = looks.linked && self.follower.is_linked();
+        Ok(match told {
+            Recollection::Unclear if is_linked => Recollection::Intact,
+            told => told,
+        })
+    }
+
+    /// The prompt runs: a socket that tells nothing of it is deaf.
+    fn doubt_silence(&self, looks: &Looks) {
+        let silence = if looks.told {
+            self.silence * DEAF_SILENCES
+        } else {
+            self.silence
+        };
+        if looks.heard_at.elapsed() >= silence {
+            self.follower.doubt_link(silence);
+        }
     }
 
     fn pause(&self, looks: &mut Looks) -> Duration {
@@ -196,7 +268,7 @@ impl Following<'_> {
             return looks.retry.next();
         }
         looks.retry.reset();
-        if looks.cancel_until.is_some() {
+        if looks.stop_until.is_some() {
             Duration::from_millis(250).min(self.silence)
         } else if looks.linked {
             self.silence
@@ -205,21 +277,14 @@ impl Following<'_> {
         }
     }
 
-    /// Asks the backend to stop the prompt; `false` if it cannot.
-    async fn cancel(&self, looks: &mut Looks) -> bool {
+    /// Asks the backend to stop the prompt.
+    async fn stop(&self, looks: &mut Looks) {
         match bounded(self.station.client.cancel(self.follower.prompt_id())).await {
-            Ok(CancelOutcome::Requested) => {
-                looks.cancel_told = true;
-                true
-            }
-            Ok(CancelOutcome::Unsupported) => false,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a backend did not take a cancellation; trying again"
-                );
-                true
-            }
+            Ok(()) => looks.stop_told = true,
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a backend did not take a cancellation; trying again"
+            ),
         }
     }
 }

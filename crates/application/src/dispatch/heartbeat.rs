@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::ending::Gone;
+use super::ending::{Gone, Wish};
 use super::settings::WorkerSettings;
 
 /// Keeps the claim on a run while somebody works on it.
@@ -19,7 +19,7 @@ pub(super) struct Heartbeat<'a> {
     /// A moment at which the claim was not yet given.
     pub(super) claimed_at: Instant,
     /// Told when the owner wants the run cancelled.
-    pub(super) cancel: &'a watch::Sender<bool>,
+    pub(super) wishes: &'a watch::Sender<Option<Wish>>,
 }
 
 impl Heartbeat<'_> {
@@ -48,7 +48,11 @@ impl Heartbeat<'_> {
                     held_until = asked_at + lease;
                     next = asked_at + lease / 3;
                     if heartbeat.cancel_requested {
-                        self.cancel.send_replace(true);
+                        self.wishes.send_if_modified(|wish| {
+                            let is_new = wish.is_none();
+                            wish.get_or_insert(Wish::Cancel);
+                            is_new
+                        });
                     }
                 }
                 Ok(Err(QueueError::ClaimLost)) => return Gone::ClaimLost,
@@ -70,7 +74,7 @@ impl Heartbeat<'_> {
 
     /// Waits for the next heartbeat: at `next`, or soon after a signal.
     async fn pause(&self, signals: &mut SignalStream, last: Instant, next: Instant) {
-        if *self.cancel.borrow() {
+        if self.wishes.borrow().is_some() {
             return sleep_until(next).await;
         }
         let signalled = async {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::lora::Lora;
+use atelier_domain::ports::QueueError;
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -13,6 +14,9 @@ const BATCH: u16 = 100;
 
 /// Goes that are made in a row, so that one janitor does not run for ever.
 const MAX_BATCHES: u32 = 20;
+
+/// How often answers to requests that nobody repeats any more are looked for.
+const FORGETTING: Duration = Duration::from_mins(10);
 
 /// Why a LoRA was not cleaned away.
 #[derive(Debug, Error)]
@@ -40,20 +44,51 @@ impl Janitor {
     pub(super) async fn recover_runs(&self) {
         loop {
             self.pause(self.shared.settings.recovery).await;
-            for _ in 0..MAX_BATCHES {
-                match self.shared.queue.recover_expired(BATCH).await {
-                    Ok(runs) => {
-                        for run in &runs {
-                            tracing::warn!(run.id = %run, "a run lost its worker and waits for another one");
-                        }
-                        if runs.len() < usize::from(BATCH) {
-                            break;
-                        }
-                    }
+            if let Err(error) = self.recover_runs_once().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "runs that were left behind were not looked for"
+                );
+            }
+        }
+    }
+
+    async fn recover_runs_once(&self) -> Result<(), QueueError> {
+        let queue = &self.shared.queue;
+        let patience = self.shared.settings.patience;
+        for _ in 0..MAX_BATCHES {
+            let expired = queue.recover_expired(BATCH).await?;
+            for run in &expired {
+                tracing::warn!(run.id = %run, "a run lost its worker and waits for another one");
+            }
+            let stranded = queue.free_stranded(patience, BATCH).await?;
+            for run in &stranded {
+                tracing::warn!(run.id = %run, "a run's backend is away for too long; any may begin it anew");
+            }
+            let overdue = queue.time_out_overdue(BATCH).await?;
+            for run in &overdue {
+                tracing::info!(run.id = %run, "a run took longer than it may");
+            }
+            let full = usize::from(BATCH);
+            if expired.len() < full && stranded.len() < full && overdue.len() < full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// For ever.
+    pub(super) async fn forget_answers(&self) {
+        loop {
+            self.pause(FORGETTING).await;
+            loop {
+                match self.shared.queue.forget_answers(BATCH).await {
+                    Ok(forgotten) if forgotten < u64::from(BATCH) => break,
+                    Ok(_) => {}
                     Err(error) => {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
-                            "runs of dead workers were not looked for"
+                            "old answers were not forgotten"
                         );
                         break;
                     }

@@ -27,6 +27,11 @@ impl RunLedger {
         Self { queue, run, token }
     }
 
+    /// The run.
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Tells how the run goes on, and does not come back before it is written.
     pub(super) async fn report(&self, report: RunReport) -> Result<(), Gone> {
         self.persist(&Write::Report(report)).await

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use atelier_domain::ports::ComfyEvent;
+use atelier_domain::graph::GraphWork;
+use atelier_domain::ports::{ComfyEvent, PreviewImage};
 use atelier_domain::run::RunProgress;
 use tokio::sync::Notify;
 
@@ -23,6 +24,7 @@ struct Heard {
     ended: bool,
     done: BTreeSet<String>,
     current: Option<Current>,
+    preview: Option<PreviewImage>,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Snapshot {
     /// Whether it was said to have ended.
     pub(super) ended: bool,
     pub(super) progress: RunProgress,
+    /// The latest preview that nobody read yet.
+    pub(super) preview: Option<PreviewImage>,
 }
 
 impl Mailbox {
@@ -62,12 +66,13 @@ impl Mailbox {
         self.wake.notified().await;
     }
 
-    pub(super) fn read(&self, nodes_total: u32) -> Snapshot {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn read(&self, work: &GraphWork) -> Snapshot {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         Snapshot {
             began: heard.anything,
             ended: heard.ended,
-            progress: heard.progress(nodes_total),
+            progress: heard.progress(work),
+            preview: heard.preview.take(),
         }
     }
 }
@@ -93,6 +98,7 @@ impl Heard {
             }
             ComfyEvent::Executed { node_id, .. } => self.finish(node_id),
             ComfyEvent::Ended { .. } => self.ended = true,
+            ComfyEvent::Preview { image, .. } => self.preview = Some(image),
         }
     }
 
@@ -115,32 +121,32 @@ impl Heard {
         }
     }
 
-    fn progress(&self, nodes_total: u32) -> RunProgress {
-        let nodes_done = u32::try_from(self.done.len())
-            .unwrap_or(u32::MAX)
-            .min(nodes_total);
+    fn progress(&self, work: &GraphWork) -> RunProgress {
         let current = self
             .current
             .as_ref()
             .filter(|current| !self.done.contains(&current.node_id));
-        let steps = current
-            .and_then(|current| current.steps)
-            .filter(|(_, all)| *all > 0);
-        let part = steps.map_or(0.0, |(done, all)| f64::from(done.min(all)) / f64::from(all));
-        let value = (f64::from(nodes_done) + part) / f64::from(nodes_total.max(1));
+        let steps = current.and_then(|current| {
+            let (done, all) = current.steps.filter(|(_, all)| *all > 0)?;
+            Some((current.node_id.as_str(), done, all))
+        });
+        let done = || self.done.iter().map(String::as_str);
         RunProgress {
-            value: value.clamp(0.0, 1.0),
-            nodes_done,
-            nodes_total,
+            value: work.share(done(), steps),
+            nodes_done: work.count(done()),
+            nodes_total: work.nodes(),
             current_node: current.map(|current| current.node_id.clone()),
-            step: steps.map(|(done, _)| done),
-            steps: steps.map(|(_, all)| all),
+            step: steps.map(|(_, done, _)| done),
+            steps: steps.map(|(_, _, all)| all),
+            ..RunProgress::default()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use atelier_domain::graph::PromptGraph;
+
     use super::*;
 
     fn executing(node: &str) -> ComfyEvent {
@@ -148,6 +154,14 @@ mod tests {
             prompt_id: "p".into(),
             node_id: node.into(),
         }
+    }
+
+    fn work() -> GraphWork {
+        let graph = PromptGraph::parse(
+            r#"{"1": {"class_type": "A", "inputs": {}}, "2": {"class_type": "A", "inputs": {}},
+                "3": {"class_type": "KSampler", "inputs": {"steps": 10}}, "4": {"class_type": "A", "inputs": {}}}"#,
+        );
+        graph.unwrap().work()
     }
 
     #[test]
@@ -166,14 +180,15 @@ mod tests {
             max: 10,
         });
 
-        let progress = mailbox.read(4).progress;
+        let progress = mailbox.read(&work()).progress;
 
         assert_eq!(
             (progress.nodes_done, progress.step, progress.steps),
             (2, Some(5), Some(10))
         );
         assert_eq!(progress.current_node.as_deref(), Some("3"));
-        assert!((progress.value - 0.625).abs() < 1e-9);
+        // Nodes 1 and 2, and half of the ten steps, of four nodes and ten steps.
+        assert!((progress.value - 0.5).abs() < 1e-9);
     }
 
     #[test]
@@ -186,7 +201,7 @@ mod tests {
             max: 0,
         });
 
-        let progress = mailbox.read(0).progress;
+        let progress = mailbox.read(&GraphWork::default()).progress;
 
         assert!((0.0..=1.0).contains(&progress.value));
         assert_eq!(progress.steps, None);

@@ -26,6 +26,7 @@
 //! (such as `SaveImage`): then the run fails with `no_outputs`.
 
 mod attempt;
+mod attendance;
 mod backoff;
 mod claims;
 mod collection;

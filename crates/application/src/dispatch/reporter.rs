@@ -1,7 +1,7 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atelier_domain::ports::{QueueError, RunReport};
+use atelier_domain::ports::{PreviewImage, QueueError, RunPreviews, RunReport};
 use atelier_domain::run::{RunPhase, RunProgress};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -16,6 +16,7 @@ use super::ledger::RunLedger;
 /// its ending.
 pub(super) struct Reporter {
     ledger: RunLedger,
+    previews: Arc<dyn RunPreviews>,
     interval: Duration,
     state: Mutex<State>,
     wake: Notify,
@@ -28,17 +29,35 @@ struct State {
     pending: RunReport,
     phase: Option<RunPhase>,
     progress: Option<RunProgress>,
+    preview: Option<PreviewImage>,
     closed: bool,
 }
 
 impl Reporter {
-    pub(super) fn new(ledger: RunLedger, interval: Duration) -> Self {
+    pub(super) fn new(
+        ledger: RunLedger,
+        previews: Arc<dyn RunPreviews>,
+        interval: Duration,
+    ) -> Self {
         Self {
             ledger,
+            previews,
             interval,
             state: Mutex::default(),
             wake: Notify::new(),
             writing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Begins where an earlier attempt stopped.
+    pub(super) fn go_on_from(&self, progress: RunProgress) {
+        self.lock().progress = Some(progress);
+    }
+
+    /// Shows a preview to whoever watches; of several, the latest.
+    pub(super) fn preview(&self, image: PreviewImage) {
+        if self.previews.is_wanted(self.ledger.run()) {
+            self.change(|state| state.preview = Some(image));
         }
     }
 
@@ -58,6 +77,8 @@ impl Reporter {
             if let Some(known) = &state.progress {
                 progress.value = progress.value.max(known.value);
                 progress.nodes_done = progress.nodes_done.max(known.nodes_done);
+                progress.lora_bytes_total = progress.lora_bytes_total.or(known.lora_bytes_total);
+                progress.lora_bytes_done = progress.lora_bytes_done.max(known.lora_bytes_done);
             }
             if state.progress.as_ref() != Some(&progress) {
                 state.progress = Some(progress.clone());
@@ -87,6 +108,7 @@ impl Reporter {
     pub(super) async fn run(&self) -> Gone {
         loop {
             self.wake.notified().await;
+            self.show().await;
             if let Some(gone) = self.write().await {
                 return gone;
             }
@@ -115,6 +137,18 @@ impl Reporter {
                     "the name of a prompt was not recorded"
                 );
             }
+        }
+    }
+
+    async fn show(&self) {
+        let preview = self.lock().preview.take();
+        if let Some(image) = preview
+            && let Err(error) = self.previews.publish(self.ledger.run(), image).await
+        {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a preview was not shown"
+            );
         }
     }
 
@@ -169,10 +203,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use atelier_domain::ids::{ClaimToken, RunId};
-    use atelier_domain::ports::MockRunQueue;
+    use atelier_domain::ports::{MockRunPreviews, MockRunQueue};
     use uuid::Uuid;
 
     use super::*;
@@ -180,7 +212,8 @@ mod tests {
     fn reporter(queue: MockRunQueue) -> Reporter {
         let (run, token) = (RunId::new(Uuid::nil()), ClaimToken::new(Uuid::nil()));
         let ledger = RunLedger::new(Arc::new(queue), run, token);
-        Reporter::new(ledger, Duration::from_mins(1))
+        let previews = Arc::new(MockRunPreviews::new());
+        Reporter::new(ledger, previews, Duration::from_mins(1))
     }
 
     /// Lets the reporter write for a second.

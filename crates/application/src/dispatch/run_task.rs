@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use atelier_domain::ports::{ClaimedRun, ReleaseReason};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::Attempt;
-use super::ending::{Ending, Gone, Stop};
+use super::ending::{Ending, Gone, Stop, Wish};
 use super::heartbeat::Heartbeat;
 use super::ledger::RunLedger;
 use super::reporter::Reporter;
@@ -27,6 +27,18 @@ pub(super) struct RunTask {
 }
 
 impl RunTask {
+    /// Wishes the run to end when its time is over.
+    async fn time_out(&self, wishes: &watch::Sender<Option<Wish>>) -> std::convert::Infallible {
+        sleep_until(self.claimed_at + self.claimed.remaining).await;
+        let seconds = self.claimed.timeout_s;
+        wishes.send_if_modified(|wish| {
+            let is_new = wish.is_none();
+            wish.get_or_insert(Wish::TimeOut { seconds });
+            is_new
+        });
+        std::future::pending().await
+    }
+
     /// Works on the run until it is over, given back, or somebody else's.
     ///
     /// Everything happens in one task: when the claim is gone, whatever is under
@@ -35,9 +47,11 @@ impl RunTask {
         let settings = &self.shared.settings;
         let (run, token) = (self.claimed.run_id, self.claimed.token);
         let ledger = RunLedger::new(Arc::clone(&self.shared.queue), run, token);
-        let reporter = Reporter::new(ledger.clone(), settings.progress);
+        let previews = Arc::clone(&self.shared.previews);
+        let reporter = Reporter::new(ledger.clone(), previews, settings.progress);
         let stage = Stage::new();
-        let cancel = watch::Sender::new(false);
+        reporter.go_on_from(self.claimed.progress.clone());
+        let wishes = watch::Sender::new(None);
         let heartbeat = Heartbeat {
             queue: &self.shared.queue,
             signals: &self.shared.signals,
@@ -45,7 +59,7 @@ impl RunTask {
             run,
             token,
             claimed_at: self.claimed_at,
-            cancel: &cancel,
+            wishes: &wishes,
         };
         let attempt = Attempt {
             shared: &self.shared,
@@ -53,19 +67,21 @@ impl RunTask {
             claimed: &self.claimed,
             ledger: &ledger,
             reporter: &reporter,
-            cancel: cancel.subscribe(),
+            wishes: wishes.subscribe(),
             stage: &stage,
         };
         let outcome = tokio::select! {
             biased;
             gone = heartbeat.keep() => Err(gone),
             gone = reporter.run() => Err(gone),
+            never = self.time_out(&wishes) => match never {},
             outcome = through(&attempt, &stage) => outcome,
             () = stage.hand_over(self.stop.clone(), settings.grace) => {
                 let released = async {
                     // Without the prompt's name the next worker would not look for it.
                     reporter.close().await;
-                    ledger.end(Ending::Released(ReleaseReason::HandOver)).await
+                    let may_live = stage.may_live();
+                    ledger.end(Ending::Released(ReleaseReason::HandOver { may_live })).await
                 };
                 // After that the lease ends by itself.
                 timeout(LAST_WORD, released).await.unwrap_or(Err(Gone::LeaseOver))

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::ports::{
-    BlobStore, Clock, ComfyClient, IdGen, LoraFolder, LoraRepo, RunQueue, RunSignals,
+    BACKEND_REPORT_LIFETIME, BlobStore, Clock, ComfyClient, IdGen, LoraFolder, LoraRepo,
+    RunPreviews, RunQueue, RunSignals,
 };
 
 use crate::catalogue::CatalogueCache;
@@ -43,6 +44,8 @@ pub struct WorkerParts {
     pub blobs: Arc<dyn BlobStore>,
     /// What wakes the worker.
     pub signals: Arc<dyn RunSignals>,
+    /// Where previews go.
+    pub previews: Arc<dyn RunPreviews>,
     /// Which LoRAs the backends offer; the worker keeps it fresh.
     pub catalogue: Arc<CatalogueCache>,
     /// Tells the time.
@@ -72,8 +75,13 @@ pub struct WorkerSettings {
     /// How long a stopping worker goes on with runs that are storing outputs.
     pub grace: Duration,
     /// How long a backend or a store that does not answer is waited for before
-    /// a run is given back.
+    /// a run is given back; and how long a run that may be alive on a backend is
+    /// kept for that one.
     pub patience: Duration,
+    /// How long a run is left to a backend that suits it better.
+    pub affinity: Duration,
+    /// How often the queue is told how the backends are.
+    pub telling: Duration,
     /// How far apart two writes of a run's progress are, at least.
     pub progress: Duration,
     /// How soon a wish to cancel is noticed, at the latest, where signals work.
@@ -95,6 +103,8 @@ impl Default for WorkerSettings {
             silence: Duration::from_secs(3),
             grace: Duration::from_secs(10),
             patience: Duration::from_mins(1),
+            affinity: Duration::from_secs(2),
+            telling: BACKEND_REPORT_LIFETIME / 3,
             progress: Duration::from_millis(500),
             cancel_notice: Duration::from_secs(1),
             recovery: Duration::from_secs(10),

@@ -1,11 +1,13 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use atelier_domain::ids::LoraId;
 use atelier_domain::ports::{
-    BlobStore, ComfyClient, ComfyError, IdGen, LoraFolder, LoraRepo, PromptState, RunQueue,
-    RunSignals,
+    BlobStore, ComfyClient, ComfyError, IdGen, LoraFolder, LoraRepo, PromptState, RunPreviews,
+    RunQueue, RunSignals,
 };
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::{Backoff, spread};
@@ -18,16 +20,31 @@ use crate::sync::LoraSync;
 /// than a second on a busy one (`reference/comfyui/PROTOCOL.md` section 13).
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the one run that tries a backend out keeps the others away.
+const TRIAL: Duration = Duration::from_secs(30);
+
 /// What every part of a worker needs.
 pub(super) struct Shared {
     pub(super) queue: Arc<dyn RunQueue>,
     pub(super) loras: Arc<dyn LoraRepo>,
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) signals: Arc<dyn RunSignals>,
+    pub(super) previews: Arc<dyn RunPreviews>,
     pub(super) catalogue: Arc<CatalogueCache>,
     pub(super) ids: Arc<dyn IdGen>,
     pub(super) settings: WorkerSettings,
     pub(super) stations: Vec<Arc<Station>>,
+}
+
+/// How a backend is, as far as this worker saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    /// It does not answer; it gets no runs.
+    Down,
+    /// It answers again; one run tries it out.
+    OnTrial { is_taken: bool },
+    /// It works.
+    Up,
 }
 
 /// A backend and all that a worker keeps about it.
@@ -38,7 +55,31 @@ pub(super) struct Station {
     pub(super) sync: LoraSync,
     pub(super) link: Arc<EventLink>,
     pub(super) max_in_flight: usize,
-    answers: AtomicBool,
+    health: watch::Sender<Health>,
+    memory: Mutex<Memory>,
+}
+
+/// What a worker remembers of a backend.
+#[derive(Default)]
+struct Memory {
+    /// A prompt that was seen in its history: while it knows that one, it has
+    /// not been restarted since.
+    witness: Option<String>,
+    /// The checkpoint that it loaded last.
+    checkpoint: Option<String>,
+    /// LoRAs that the queue was told to be on its disk.
+    told_loras: HashSet<LoraId>,
+}
+
+/// Whether a backend still has its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recollection {
+    /// It knows what it knew.
+    Intact,
+    /// It has forgotten: it was restarted, or somebody cleared its history.
+    Gone,
+    /// There is nothing to tell by.
+    Unclear,
 }
 
 impl Station {
@@ -56,23 +97,73 @@ impl Station {
             client: backend.client,
             folder: backend.folder,
             max_in_flight: backend.max_in_flight.max(1),
-            answers: AtomicBool::new(false),
+            health: watch::Sender::new(Health::Down),
+            memory: Mutex::default(),
         }
     }
 
     /// Keeps further runs away until the backend answers again.
-    pub(super) fn mark_unreachable(&self) {
-        self.answers.store(false, Ordering::Relaxed);
+    pub(super) fn mark_down(&self) {
+        self.health.send_if_modified(|health| {
+            let is_news = *health != Health::Down;
+            *health = Health::Down;
+            is_news
+        });
     }
 
-    pub(super) fn answers(&self) -> bool {
-        self.answers.load(Ordering::Relaxed)
+    /// The backend did what it is for.
+    pub(super) fn mark_up(&self) {
+        self.health.send_if_modified(|health| {
+            let is_news = *health != Health::Up;
+            *health = Health::Up;
+            is_news
+        });
     }
 
-    /// Waits until the backend answers.
-    pub(super) async fn until_it_answers(&self, ids: &dyn IdGen) {
+    /// The run that was to try the backend out did not get so far.
+    pub(super) fn end_trial(&self) {
+        self.health.send_if_modified(|health| {
+            let was_taken = *health == Health::OnTrial { is_taken: true };
+            if was_taken {
+                *health = Health::OnTrial { is_taken: false };
+            }
+            was_taken
+        });
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        *self.health.borrow() != Health::Down
+    }
+
+    /// Waits until the backend may have a run: one, where it has to show first
+    /// that it works. Says whether it was down.
+    pub(super) async fn admitted(&self, ids: &dyn IdGen) -> bool {
+        let mut health = self.health.subscribe();
+        let mut was_down = false;
+        loop {
+            let now = *health.borrow_and_update();
+            match now {
+                Health::Up => return was_down,
+                Health::OnTrial { is_taken: false } => {
+                    self.health.send_replace(Health::OnTrial { is_taken: true });
+                    return was_down;
+                }
+                Health::OnTrial { is_taken: true } => {
+                    if timeout(TRIAL, health.changed()).await.is_err() {
+                        self.end_trial();
+                    }
+                }
+                Health::Down => {
+                    was_down = true;
+                    self.until_it_answers(ids).await;
+                }
+            }
+        }
+    }
+
+    async fn until_it_answers(&self, ids: &dyn IdGen) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
-        while !self.answers() {
+        loop {
             match bounded(self.client.information()).await {
                 Ok(information) => {
                     tracing::info!(
@@ -80,7 +171,9 @@ impl Station {
                         backend.version = information.version,
                         "a backend answers"
                     );
-                    self.answers.store(true, Ordering::Relaxed);
+                    self.health
+                        .send_replace(Health::OnTrial { is_taken: false });
+                    return;
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -96,7 +189,56 @@ impl Station {
 
     /// Where a prompt stands.
     pub(super) async fn prompt_state(&self, prompt_id: &str) -> Result<PromptState, ComfyError> {
-        bounded(self.client.prompt_state(prompt_id)).await
+        let state = bounded(self.client.prompt_state(prompt_id)).await?;
+        if matches!(state, PromptState::Finished(_)) {
+            self.memory().witness = Some(prompt_id.to_owned());
+        }
+        Ok(state)
+    }
+
+    /// Whether the backend knows what it knew, asked where it does not know
+    /// `missing`: a prompt whose history is late looks like one that was lost in a
+    /// restart (`reference/comfyui/PROTOCOL.md` sections 6 and 7).
+    pub(super) async fn recollection(&self, missing: &str) -> Result<Recollection, ComfyError> {
+        let witness = self.memory().witness.clone().filter(|id| id != missing);
+        let Some(witness) = witness else {
+            return Ok(Recollection::Unclear);
+        };
+        if bounded(self.client.prompt_state(&witness)).await? == PromptState::Unknown {
+            let mut memory = self.memory();
+            if memory.witness.as_ref() == Some(&witness) {
+                memory.witness = None;
+                memory.checkpoint = None;
+            }
+            return Ok(Recollection::Gone);
+        }
+        Ok(Recollection::Intact)
+    }
+
+    /// The backend loads this checkpoint, if any.
+    pub(super) fn loads(&self, checkpoint: Option<&str>) {
+        if let Some(checkpoint) = checkpoint {
+            self.memory().checkpoint = Some(checkpoint.to_owned());
+        }
+    }
+
+    pub(super) fn checkpoint(&self) -> Option<String> {
+        self.memory().checkpoint.clone()
+    }
+
+    /// Those of these LoRAs that the queue does not know to be here.
+    pub(super) fn untold(&self, loras: &[LoraId]) -> Vec<LoraId> {
+        let memory = self.memory();
+        let untold = loras.iter().filter(|id| !memory.told_loras.contains(id));
+        untold.copied().collect()
+    }
+
+    pub(super) fn set_told(&self, loras: Vec<LoraId>) {
+        self.memory().told_loras.extend(loras);
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,8 +12,9 @@ use super::backoff::Backoff;
 use super::station::{Station, bounded};
 
 /// How often a prompt is handed over at most. Each time but the first, the
-/// backend has said twice that it does not know the prompt.
-const SUBMISSIONS: u32 = 3;
+/// backend has said twice that it does not know the prompt. A backend that fails
+/// now and then is met again; one that breaks down on the prompt is not for long.
+const SUBMISSIONS: u32 = 6;
 
 /// A prompt whose answer was lost may still be on its way in.
 const SECOND_LOOK: Duration = Duration::from_millis(300);

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::attendance::Attendance;
 use super::claims::Claims;
 use super::janitor::Janitor;
 use super::settings::WorkerParts;
@@ -38,6 +39,7 @@ impl Worker {
                 loras: parts.loras,
                 blobs: parts.blobs,
                 signals: parts.signals,
+                previews: parts.previews,
                 catalogue: parts.catalogue,
                 ids: parts.ids,
                 settings: parts.settings,
@@ -64,6 +66,8 @@ impl Worker {
         }
         let recovering = self.janitor();
         background.spawn(async move { recovering.recover_runs().await }.in_current_span());
+        let forgetting = self.janitor();
+        background.spawn(async move { forgetting.forget_answers().await }.in_current_span());
         let cleaning = self.janitor();
         background.spawn(async move { cleaning.clean_loras().await }.in_current_span());
         let catalogue = Arc::clone(&self.shared.catalogue);
@@ -82,6 +86,12 @@ impl Worker {
         for station in &self.shared.stations {
             let claims = Claims::new(Arc::clone(&self.shared), Arc::clone(station), stop.clone());
             serving.spawn(claims.serve().in_current_span());
+            let attendance = Attendance {
+                shared: Arc::clone(&self.shared),
+                station: Arc::clone(station),
+            };
+            let stop = stop.clone();
+            serving.spawn(async move { attendance.keep(stop).await }.in_current_span());
         }
         while let Some(done) = serving.join_next().await {
             if let Err(error) = done {

@@ -17,6 +17,7 @@ mod parameters;
 mod path_rules;
 mod prompt;
 mod stored;
+mod work;
 
 pub use link::Link;
 pub use lora_inputs::{LoraInput, LoraLocation, LoraValue};
@@ -29,3 +30,4 @@ pub use prompt::{
     Node, PromptGraph,
 };
 pub use stored::GraphJson;
+pub use work::GraphWork;

@@ -3,6 +3,7 @@ use std::fmt;
 use std::pin::Pin;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_core::Stream;
 use serde_json::Value;
 use thiserror::Error;
@@ -189,6 +190,61 @@ pub enum ComfyEvent {
         /// Which.
         prompt_id: String,
     },
+    /// What a prompt's picture looks like so far.
+    Preview {
+        /// Which prompt.
+        prompt_id: String,
+        /// Which node.
+        node_id: String,
+        /// The picture.
+        image: PreviewImage,
+    },
+}
+
+/// A small picture of what is being made; kept nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PreviewImage {
+    /// `image/jpeg` or `image/png`.
+    pub content_type: PreviewFormat,
+    /// The picture's bytes, at most [`PreviewImage::MAX_BYTES`].
+    pub bytes: Bytes,
+}
+
+impl PreviewImage {
+    /// Larger ones are dropped.
+    pub const MAX_BYTES: usize = 512 * 1024;
+}
+
+impl fmt::Debug for PreviewImage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PreviewImage")
+            .field("content_type", &self.content_type)
+            .field("size_bytes", &self.bytes.len())
+            .finish()
+    }
+}
+
+/// The formats of previews (`reference/comfyui/PROTOCOL.md` section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreviewFormat {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+}
+
+impl PreviewFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Jpeg, Self::Png];
+
+    /// The media type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+        }
+    }
 }
 
 /// A connected socket of a backend.
@@ -227,16 +283,6 @@ impl fmt::Debug for OutputReader {
             .field("size_bytes", &self.size_bytes)
             .finish_non_exhaustive()
     }
-}
-
-/// How a cancellation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
-    /// The backend was told in a way that stops this prompt and no other.
-    Requested,
-    /// Too old a backend: the prompt runs, and an interrupt might stop
-    /// another one.
-    Unsupported,
 }
 
 /// Which prompts a backend has.
@@ -283,8 +329,11 @@ pub trait ComfyClient: Send + Sync {
     /// Says where a prompt stands, from the backend's own records.
     async fn prompt_state(&self, prompt_id: &str) -> Result<PromptState, ComfyError>;
 
-    /// Stops a prompt, waiting or running, and never another one.
-    async fn cancel(&self, prompt_id: &str) -> Result<CancelOutcome, ComfyError>;
+    /// Stops a prompt, waiting or running.
+    ///
+    /// Where a version interrupts whatever runs, it is told so only while this
+    /// prompt is the one that runs.
+    async fn cancel(&self, prompt_id: &str) -> Result<(), ComfyError>;
 
     /// Says which prompts the backend has.
     async fn queue(&self) -> Result<BackendQueue, ComfyError>;
