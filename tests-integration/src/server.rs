@@ -1,13 +1,15 @@
 //! The server under test, as a process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::client::Client;
 use crate::database::Database;
 use crate::people::{JWT_SECRET, Person};
 use crate::process::Process;
+use crate::scratch;
 
 /// How long a server may take to start, on a busy machine.
 const START: Duration = Duration::from_mins(1);
@@ -56,6 +58,22 @@ impl ServerSetup {
         self
     }
 
+    /// Unsets a variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// Names these backends in a file, instead of one in variables.
+    #[must_use]
+    pub fn with_backends(self, backends: &[(&str, &Backend)]) -> Self {
+        let file = backends_file(&backends_text(backends));
+        self.without("COMFYUI_URL")
+            .without("COMFYUI_LORAS_DIR")
+            .with("ATELIER_CONFIG", file.display().to_string())
+    }
+
     /// Starts another command than `serve`, or adds flags to it.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
@@ -79,6 +97,25 @@ impl ServerSetup {
         let url = process.wait_for_line(START, address);
         Server { process, url }
     }
+}
+
+/// What `atelier.toml` says of backends.
+pub fn backends_text(backends: &[(&str, &Backend)]) -> String {
+    let tables = backends.iter().map(|(name, backend)| {
+        format!(
+            "[[backends]]\nname = {name:?}\nurl = {:?}\nloras_dir = {:?}\n",
+            backend.url(),
+            backend.loras.display().to_string(),
+        )
+    });
+    tables.collect()
+}
+
+/// A file called `atelier.toml`, alone in a folder.
+pub fn backends_file(text: &str) -> PathBuf {
+    let path = scratch::folder("config").join("atelier.toml");
+    std::fs::write(&path, text).expect("the folder is new");
+    path
 }
 
 /// A server that listens.

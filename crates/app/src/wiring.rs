@@ -6,9 +6,11 @@ use std::time::Duration;
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
 use atelier_blob::BlobOptions;
-use atelier_comfyui::{ComfyCredentials, ComfyHttp, ComfyOptions, MountedLoraFolder};
+use atelier_comfyui::{
+    ComfyCredentials, ComfyHttp, ComfyOptions, ComfyOptionsError, MountedLoraFolder,
+};
 use atelier_domain::ids::UserId;
-use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, LoraFolder, TokenVerifier};
+use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, TokenVerifier};
 use atelier_identity::{AccessToken, SignError, SupabaseOptions, SupabaseTokens};
 use atelier_postgres::{MigrateError, PgOptions, PgStore};
 use thiserror::Error;
@@ -17,8 +19,9 @@ use uuid::Uuid;
 
 use crate::clock::{RandomIds, SystemClock};
 use crate::config::Mistakes;
+use crate::config::backend::{BackendConfig, ComfyuiCredentials};
 use crate::config::blob::BlobConfig;
-use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
+use crate::config::comfyui::ComfyuiConfig;
 use crate::config::database::{DatabaseConfig, MigrateConfig};
 use crate::config::identity::IdentityConfig;
 use crate::config::work::WorkConfig;
@@ -27,9 +30,6 @@ use crate::http::Ports;
 use crate::http::health::Check;
 use crate::logging::Chain;
 
-/// What a backend is called in the table of runs.
-const BACKEND: &str = "comfyui";
-
 /// How long a request waits for a free connection to the database.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
@@ -37,12 +37,10 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Assembly {
     store: PgStore,
     blobs: Arc<dyn BlobStore>,
-    client: Arc<dyn ComfyClient>,
-    folder: Arc<dyn LoraFolder>,
+    backends: Vec<Backend>,
     catalogue: Arc<CatalogueCache>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    max_in_flight: usize,
     worker: WorkerConfig,
 }
 
@@ -56,17 +54,16 @@ impl Assembly {
         let ids: Arc<dyn IdGen> = Arc::new(RandomIds);
         let store = open_database(&config.database, io, &mut mistakes);
         let blobs = open_blobs(config.blob, io, &mut mistakes);
-        let client = open_comfyui(&config.comfyui, &ids, io, &mut mistakes);
-        let ((store, blobs), client) = mistakes.check(store.zip(blobs).zip(client))?;
+        let backends = open_backends(config.comfyui, &ids, io, &mut mistakes);
+        let ((store, blobs), backends) = mistakes.check(store.zip(blobs).zip(Some(backends)))?;
+        let clients = backends.iter().map(|backend| Arc::clone(&backend.client));
         Ok(Self {
-            catalogue: Arc::new(CatalogueCache::new(vec![Arc::clone(&client)])),
-            folder: Arc::new(MountedLoraFolder::new(config.comfyui.loras_dir)),
+            catalogue: Arc::new(CatalogueCache::new(clients.collect())),
             clock: Arc::new(SystemClock),
-            max_in_flight: config.comfyui.max_in_flight,
             worker: config.worker,
             store,
             blobs,
-            client,
+            backends,
             ids,
         })
     }
@@ -86,12 +83,12 @@ impl Assembly {
         }
     }
 
-    /// What the backend offers, as last known.
+    /// What the backends offer, as last known.
     pub(crate) fn catalogue(&self) -> Arc<CatalogueCache> {
         Arc::clone(&self.catalogue)
     }
 
-    /// A worker on the backend, under a name that no other process has.
+    /// A worker on all the backends, under a name that no other process has.
     pub(crate) fn worker(&self) -> Worker {
         Worker::new(WorkerParts {
             queue: Arc::new(self.store.queue()),
@@ -101,12 +98,7 @@ impl Assembly {
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
-            backends: vec![Backend {
-                name: BACKEND.to_owned(),
-                client: Arc::clone(&self.client),
-                folder: Arc::clone(&self.folder),
-                max_in_flight: self.max_in_flight,
-            }],
+            backends: self.backends.clone(),
             settings: WorkerSettings {
                 worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
                 lease: self.worker.lease,
@@ -118,10 +110,16 @@ impl Assembly {
     }
 
     /// What the server needs to be ready. The details are for anybody, so they say no more than
-    /// the port's own words.
+    /// the port's own words, and of backends no more than their names.
     pub(crate) fn checks(&self) -> Vec<Check> {
         let (store, blobs) = (self.store.clone(), Arc::clone(&self.blobs));
-        let client = Arc::clone(&self.client);
+        let backends = self.backends.iter().map(|backend| {
+            let client = Arc::clone(&backend.client);
+            Check::new(backend.name.clone(), move || {
+                let client = Arc::clone(&client);
+                async move { client.information().await.map(drop) }
+            })
+        });
         vec![
             Check::new("database", move || {
                 let store = store.clone();
@@ -131,10 +129,7 @@ impl Assembly {
                 let blobs = Arc::clone(&blobs);
                 async move { blobs.check().await }
             }),
-            Check::new("comfyui", move || {
-                let client = Arc::clone(&client);
-                async move { client.information().await.map(drop) }
-            }),
+            Check::one_of("comfyui", backends.collect()),
         ]
     }
 
@@ -196,8 +191,26 @@ fn open_blobs(
     }
 }
 
+/// Opens each backend, even where another cannot be.
+fn open_backends(
+    config: ComfyuiConfig,
+    ids: &Arc<dyn IdGen>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Vec<Backend> {
+    let opened = config.backends.into_iter().filter_map(|backend| {
+        Some(Backend {
+            client: open_comfyui(&backend, ids, io, mistakes)?,
+            folder: Arc::new(MountedLoraFolder::new(backend.loras_dir)),
+            name: backend.name,
+            max_in_flight: backend.max_in_flight,
+        })
+    });
+    opened.collect()
+}
+
 fn open_comfyui(
-    config: &ComfyuiConfig,
+    config: &BackendConfig,
     ids: &Arc<dyn IdGen>,
     io: &Handle,
     mistakes: &mut Mistakes,
@@ -220,7 +233,11 @@ fn open_comfyui(
     match ComfyHttp::new(options, Arc::clone(ids), io.clone()) {
         Ok(client) => Some(Arc::new(client)),
         Err(error) => {
-            mistakes.add("COMFYUI_URL", Chain(&error).to_string());
+            let place = match &error {
+                ComfyOptionsError::Credentials(_) => &config.credentials_place,
+                _ => &config.url_place,
+            };
+            mistakes.add(place.clone(), Chain(&error).to_string());
             None
         }
     }

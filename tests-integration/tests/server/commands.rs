@@ -3,8 +3,11 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use atelier_comfyui_sim::Front;
+use atelier_tests_integration::backend::Backend;
 use atelier_tests_integration::client::Client;
 use atelier_tests_integration::people::{JWT_SECRET, Person};
+use atelier_tests_integration::server::backends_file;
 use atelier_tests_integration::site::Site;
 use atelier_tests_integration::workflows::without_models;
 use serde_json::{Value, json};
@@ -70,6 +73,87 @@ fn mistakes_are_told_without_the_secrets_in_them() {
     let told = text(&output.stderr) + &text(&output.stdout);
     assert!(told.contains("DATABASE_URL"), "{told}");
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_file_of_backends_is_checked_with_all_else() {
+    let file = backends_file(
+        "[[backends]]\nname = \"gpu-1\"\nurl = \"http://gpu-1:hunter2@gpu\"\nloras_dir = \"/loras\"\n\
+         [[backends]]\nname = \"gpu-1\"\nurl = \"http://gpu-2\"\nlora_dir = \"/loras\"\n\
+         user = \"somebody\"\npassword_env = \"GPU_PASSWORD\"\ntoken = \"hunter2\"\n",
+    );
+    let name = file.display().to_string();
+
+    let output = atelier(
+        &["worker", "--config", &name],
+        &[
+            ("ATELIER_AFFINITY_SECONDS", "61"),
+            ("GPU_PASSWORD", "hunter2"),
+        ],
+    );
+
+    assert!(!output.status.success());
+    let told = text(&output.stderr);
+    for expected in [
+        "ATELIER_AFFINITY_SECONDS: must be a number from 0 to 60".to_owned(),
+        "BLOB_URL: is required".to_owned(),
+        "DATABASE_URL: is required".to_owned(),
+        format!("{name}: backends[0].url (line 3): must hold no user"),
+        format!("{name}: backends[1].name (line 6): is the name of backends[0] too"),
+        format!("{name}: backends[1].lora_dir (line 8): is not known"),
+        format!("{name}: backends[1].loras_dir (line 5): is required"),
+        format!("{name}: backends[1].token (line 11): cannot be used together with `user`"),
+    ] {
+        assert!(told.contains(&expected), "{expected} is not told:\n{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_file_in_the_working_directory_is_found_and_does_not_win_over_variables() {
+    let file = backends_file("[[backends]]\nname = \"gpu-1\"\npassword = hunter2\n");
+    let folder = file.parent().expect("it is in a folder");
+
+    let output = Command::new(ATELIER)
+        .arg("worker")
+        .current_dir(folder)
+        .env_clear()
+        .env("COMFYUI_URL", "http://comfyui:8188")
+        .output()
+        .expect("the program starts");
+
+    assert!(!output.status.success());
+    let told = text(&output.stderr);
+    for expected in [
+        "\n  COMFYUI_URL: cannot be used together with the file atelier.toml: drop one",
+        "\n  atelier.toml: line 3: ",
+    ] {
+        assert!(told.contains(expected), "{expected} is not told:\n{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_the_backends_of_a_file_and_uses_the_one_that_answers() {
+    let site = Site::new(ATELIER).await;
+    let other = Backend::start().await;
+    site.backend
+        .faults()
+        .change(|faults| faults.front = Some(Front::Redirect));
+    let setup = site
+        .setup()
+        .with_backends(&[("gpu-1", &site.backend), ("gpu-2", &other)]);
+    let server = setup.clone().arguments(&["serve", "--no-worker"]).start();
+    let _worker = setup.arguments(&["worker"]).spawn();
+    let client = server.client();
+    let workflow = client.create_workflow(&without_models(1), false).await;
+
+    let run = client.start_run(&workflow, &json!({})).await;
+
+    let over = client.finished_run(&run).await;
+    assert_eq!(over["status"], "completed", "{over}");
+    assert_eq!(over["backend"], "gpu-2", "{over}");
+    assert_eq!(other.prompts().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +286,7 @@ fn help_names_the_variables() {
     for variable in [
         "DATABASE_URL",
         "BLOB_URL",
+        "ATELIER_CONFIG",
         "COMFYUI_URL",
         "SUPABASE_JWT_SECRET",
     ] {

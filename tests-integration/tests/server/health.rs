@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use atelier_comfyui_sim::{Faults, Front};
 use atelier_testkit::wait_until;
+use atelier_tests_integration::backend::Backend;
 use atelier_tests_integration::server::Server;
 use atelier_tests_integration::site::Site;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::house::{ATELIER, house};
 
@@ -86,6 +87,51 @@ async fn readiness_names_what_is_down_and_notices_when_it_is_back() {
         .await;
     down(&[]).await;
     client.get("/workflows").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_backend_of_two_is_enough_to_be_ready() {
+    let site = Site::new(ATELIER).await;
+    let other = Backend::start().await;
+    let backends = [("gpu-1", &site.backend), ("gpu-2", &other)];
+    let server = site.setup().with_backends(&backends).start();
+    let told = async |first_up: bool, second_up: bool| {
+        let expected = json!([
+            {"name": "gpu-1", "up": first_up},
+            {"name": "gpu-2", "up": second_up},
+        ]);
+        wait_until("readiness to tell of backends", PATIENCE, async || {
+            let answer = get(&server, "/readyz").await;
+            let report = answer.json();
+            let comfyui = &report["checks"][2];
+            assert_eq!(comfyui["name"], "comfyui", "{report}");
+            assert!(!report.to_string().contains("127.0.0.1"), "{report}");
+            let is_ready = answer.status == 200;
+            assert_eq!(is_ready, comfyui["up"] == true, "{report}");
+            is_ready == (first_up || second_up) && comfyui["backends"] == expected
+        })
+        .await;
+    };
+
+    told(true, true).await;
+    other
+        .faults()
+        .change(|faults| faults.front = Some(Front::Redirect));
+    told(true, false).await;
+    // One that says nothing at all does not hold up what is known of the other.
+    other.faults().set(Faults {
+        delay_answers_ms: 120_000,
+        ..Faults::default()
+    });
+    told(true, false).await;
+    site.backend
+        .faults()
+        .change(|faults| faults.front = Some(Front::Redirect));
+    told(false, false).await;
+    other.faults().clear();
+    told(false, true).await;
+    site.backend.faults().clear();
+    told(true, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use atelier_tests_integration::people::Person;
 use atelier_tests_integration::picture::Picture;
 use atelier_tests_integration::process::{Process, is_running};
 use atelier_tests_integration::scratch;
+use atelier_tests_integration::server::{backends_file, backends_text};
 use serde_json::Value;
 
 use crate::house::ATELIER;
@@ -20,7 +21,8 @@ use crate::house::ATELIER;
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What would be taken from the environment of whoever runs the tests.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
+    "ATELIER_CONFIG",
     "BLOB_URL",
     "COMFYUI_LORAS_DIR",
     "COMFYUI_URL",
@@ -188,6 +190,26 @@ async fn the_job_runs_on_a_comfyui_that_was_started_separately() {
         "a simulator was started, too"
     );
     assert_eq!(backend.prompts().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_runs_on_a_backend_of_a_file() {
+    let (first, second) = (Backend::start().await, Backend::start().await);
+    let file = backends_file(&backends_text(&[("gpu-1", &first), ("gpu-2", &second)]));
+    let data_dir = scratch::folder("local").join("data");
+
+    let printed = smoke(&data_dir, &["--config", &file.display().to_string()]).await;
+
+    let path = format!("user-{}/demo-sd15.safetensors", demo_user(&data_dir));
+    assert_eq!(picture(&printed)["10"]["inputs"]["lora_name"], path);
+    for told in [first.url(), second.url()] {
+        assert!(printed.contains(&told), "{told} is not told:\n{printed}");
+    }
+    assert!(
+        !data_dir.join("comfyui").exists(),
+        "a simulator was started, too"
+    );
+    assert_eq!(first.prompts().await + second.prompts().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

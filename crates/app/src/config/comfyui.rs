@@ -1,6 +1,11 @@
-//! The ComfyUI backend.
+//! The ComfyUI backends: those of a file, or one that variables tell of.
 //!
-//! - `COMFYUI_URL`: where it is; `http://comfyui:8188` if not set.
+//! - `ATELIER_CONFIG`: the file, for one backend or more; `./atelier.toml` if there is one and
+//!   this is not set. Its format is told in `backends_file.rs` and in the README.
+//!
+//! Without a file:
+//!
+//! - `COMFYUI_URL`: where the one backend is; `http://comfyui:8188` if not set.
 //! - `COMFYUI_WEB_USER` and `COMFYUI_WEB_PASSWORD`, or `COMFYUI_WEB_TOKEN`: Basic or Bearer
 //!   credentials for a proxy in front of it. ComfyUI itself asks for none.
 //! - `COMFYUI_LORAS_DIR`: its LoRA folder, as the worker sees it; `/basedir/models/loras` if not
@@ -9,23 +14,37 @@
 //!   keep it busy while others are prepared and brought home.
 #![expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Mistakes, Secret, or_variables};
+use super::backend::{
+    BackendConfig, DEFAULT_IN_FLIGHT, GivenCredentials, MOST_IN_FLIGHT, Setting, web_address,
+};
+use super::{Mistakes, backends_file, or_variables, variable};
 
+/// What the one backend of the variables is called in the table of runs.
+const ONLY_BACKEND: &str = "comfyui";
+
+const DEFAULT_FILE: &str = "atelier.toml";
 const DEFAULT_URL: &str = "http://comfyui:8188";
-const DEFAULT_IN_FLIGHT: usize = 4;
 const DEFAULT_LORAS_DIR: &str = "/basedir/models/loras";
 
+const FILE: &str = "ATELIER_CONFIG";
 const URL: &str = "COMFYUI_URL";
 const PASSWORD: &str = "COMFYUI_WEB_PASSWORD";
 const TOKEN: &str = "COMFYUI_WEB_TOKEN";
 const USER: &str = "COMFYUI_WEB_USER";
+const LORAS_DIR: &str = "COMFYUI_LORAS_DIR";
 const IN_FLIGHT: &str = "ATELIER_MAX_IN_FLIGHT";
 
 /// How ComfyUI is told.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ComfyuiArguments {
+    /// A file that names the ComfyUI backends, for more than one; see the README.
+    ///
+    /// Default: ./atelier.toml if there is one. It goes in place of all that tells of one ComfyUI:
+    /// its address, its credentials, its LoRA folder and its number of runs at once.
+    #[arg(long, env = FILE, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where ComfyUI is.
     ///
     /// Default: http://comfyui:8188; `local` starts a simulator instead.
@@ -43,7 +62,7 @@ pub struct ComfyuiArguments {
     /// ComfyUI's LoRA folder, as it is mounted here.
     ///
     /// Default: /basedir/models/loras; that of the simulator for `local`.
-    #[arg(long = "loras-dir", env = "COMFYUI_LORAS_DIR", value_name = "FOLDER")]
+    #[arg(long = "loras-dir", env = LORAS_DIR, value_name = "FOLDER")]
     pub comfyui_loras_dir: Option<PathBuf>,
     /// How many runs ComfyUI is given at once.
     ///
@@ -52,83 +71,239 @@ pub struct ComfyuiArguments {
     pub max_in_flight: Option<String>,
 }
 
-/// What a proxy in front of ComfyUI wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ComfyuiCredentials {
-    /// Nothing.
-    None,
-    /// `Authorization: Basic`.
-    Basic {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// `Authorization: Bearer`.
-    Bearer(Secret),
-}
-
-/// Where ComfyUI is.
+/// Where the backends are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComfyuiConfig {
-    /// Its address.
-    pub url: String,
-    /// What opens it.
-    pub credentials: ComfyuiCredentials,
-    /// Its LoRA folder.
-    pub loras_dir: PathBuf,
-    /// How many runs it is given at once.
-    pub max_in_flight: usize,
+    /// All of them: at least one, each with its own name and its own address.
+    pub backends: Vec<BackendConfig>,
 }
 
 impl ComfyuiArguments {
-    /// The address, if it is given.
-    pub(crate) fn given_url(&self) -> Option<String> {
+    /// Whether anybody says where ComfyUI is: an address, or a file.
+    pub(crate) fn is_told(&self) -> bool {
+        self.given_url().is_some() || self.file().is_some()
+    }
+
+    /// Checks the arguments, and the file if there is one.
+    pub fn check(self, mistakes: &mut Mistakes) -> Option<ComfyuiConfig> {
+        let backends = match self.file() {
+            Some(file) => {
+                self.refuse_beside(&file, mistakes);
+                backends_file::read(&file, &variable, mistakes)?
+            }
+            None => vec![self.only_backend(mistakes)?],
+        };
+        Some(ComfyuiConfig { backends })
+    }
+
+    fn given_url(&self) -> Option<String> {
         or_variables(self.comfyui_url.clone(), &[])
     }
 
-    /// Checks the arguments.
-    pub fn check(self, mistakes: &mut Mistakes) -> Option<ComfyuiConfig> {
+    /// The file, wherever it is: a path that leads nowhere is told when it is read.
+    fn file(&self) -> Option<PathBuf> {
+        self.config
+            .clone()
+            .filter(|path| !path.as_os_str().is_empty())
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
+    }
+
+    /// Refuses what tells of one backend beside a file that names them all: neither may win
+    /// silently.
+    fn refuse_beside(&self, file: &Path, mistakes: &mut Mistakes) {
+        let file = file.display();
+        if self.given_url().is_some() {
+            mistakes.add(
+                URL,
+                format!("cannot be used together with the file {file}: drop one of the two"),
+            );
+        }
+        let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let loras_dir = self.comfyui_loras_dir.as_ref();
+        for (variable, is_set, keys) in [
+            (USER, is_set(&self.comfyui_web_user), "user"),
+            (
+                PASSWORD,
+                is_set(&self.comfyui_web_password),
+                "password_env or password",
+            ),
+            (TOKEN, is_set(&self.comfyui_web_token), "token_env or token"),
+            (
+                LORAS_DIR,
+                loras_dir.is_some_and(|folder| !folder.as_os_str().is_empty()),
+                "loras_dir",
+            ),
+            (IN_FLIGHT, is_set(&self.max_in_flight), "max_in_flight"),
+        ] {
+            if is_set {
+                mistakes.add(
+                    variable,
+                    format!("is not used beside the file {file}: drop it, and set {keys} there"),
+                );
+            }
+        }
+    }
+
+    fn only_backend(self, mistakes: &mut Mistakes) -> Option<BackendConfig> {
         let url = self.given_url().unwrap_or_else(|| DEFAULT_URL.to_owned());
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            mistakes.add(URL, "must begin with http:// or https://");
+        if let Err(detail) = web_address(&url) {
+            mistakes.add(URL, detail);
         }
         let max_in_flight = match or_variables(self.max_in_flight, &[]) {
             None => Some(DEFAULT_IN_FLIGHT),
-            Some(text) => mistakes.parse(IN_FLIGHT, &text, "a number from 1 to 64", |count| {
-                (1..=64).contains(count)
-            }),
+            Some(text) => mistakes.parse(
+                IN_FLIGHT,
+                &text,
+                &format!("a number from 1 to {MOST_IN_FLIGHT}"),
+                |count| (1..=MOST_IN_FLIGHT).contains(count),
+            ),
         };
-        let user = or_variables(self.comfyui_web_user, &[]);
-        let password = or_variables(self.comfyui_web_password, &[]);
-        let token = or_variables(self.comfyui_web_token, &[]);
-        let credentials = match (user, password, token) {
-            (None, None, None) => ComfyuiCredentials::None,
-            (None, None, Some(token)) => ComfyuiCredentials::Bearer(Secret::new(token)),
-            (Some(user), Some(password), None) => ComfyuiCredentials::Basic {
-                user,
-                password: Secret::new(password),
-            },
-            (Some(_), None, None) => {
-                mistakes.add(PASSWORD, format!("is required where {USER} is set"));
-                return None;
-            }
-            (None, Some(_), None) => {
-                mistakes.add(USER, format!("is required where {PASSWORD} is set"));
-                return None;
-            }
-            (_, _, Some(_)) => {
-                mistakes.add(TOKEN, format!("cannot be used together with {USER}"));
-                return None;
-            }
+        let setting = |name: &'static str| Setting {
+            name,
+            place: name.to_owned(),
         };
-        Some(ComfyuiConfig {
+        let given = GivenCredentials {
+            user: or_variables(self.comfyui_web_user, &[]),
+            password: or_variables(self.comfyui_web_password, &[]),
+            token: or_variables(self.comfyui_web_token, &[]),
+            user_setting: setting(USER),
+            password_setting: setting(PASSWORD),
+            token_setting: setting(TOKEN),
+        };
+        let (credentials, credentials_place) = given.check(mistakes)?;
+        Some(BackendConfig {
+            name: ONLY_BACKEND.to_owned(),
             url,
             credentials,
             loras_dir: self
                 .comfyui_loras_dir
                 .unwrap_or_else(|| DEFAULT_LORAS_DIR.into()),
             max_in_flight: max_in_flight?,
+            url_place: URL.to_owned(),
+            credentials_place,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backend::ComfyuiCredentials;
+    use super::*;
+
+    fn check(arguments: ComfyuiArguments) -> Result<Vec<BackendConfig>, String> {
+        let mut mistakes = Mistakes::default();
+        let config = arguments.check(&mut mistakes);
+        mistakes
+            .check(config)
+            .map(|config| config.backends)
+            .map_err(|all| all.to_string())
+    }
+
+    const TWO: &str = "[[backends]]\nname = \"a\"\nurl = \"http://a\"\nloras_dir = \"/a\"\n\
+                       [[backends]]\nname = \"b\"\nurl = \"http://b\"\nloras_dir = \"/b\"\n";
+
+    /// A file with that text, gone with the folder.
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("backends.toml");
+        std::fs::write(&path, text).expect("there is room");
+        (folder, path)
+    }
+
+    #[test]
+    fn variables_tell_of_one_backend() {
+        let arguments = ComfyuiArguments {
+            comfyui_url: Some("http://gpu:8188".to_owned()),
+            ..ComfyuiArguments::default()
+        };
+
+        let expected = BackendConfig {
+            name: "comfyui".to_owned(),
+            url: "http://gpu:8188".to_owned(),
+            credentials: ComfyuiCredentials::None,
+            loras_dir: "/basedir/models/loras".into(),
+            max_in_flight: 4,
+            url_place: "COMFYUI_URL".to_owned(),
+            credentials_place: "COMFYUI_WEB_USER".to_owned(),
+        };
+        assert!(arguments.is_told());
+        assert_eq!(check(arguments), Ok(vec![expected]));
+    }
+
+    #[test]
+    fn nothing_tells_of_the_usual_one() {
+        let arguments = ComfyuiArguments {
+            config: Some(PathBuf::new()),
+            comfyui_url: Some(String::new()),
+            ..ComfyuiArguments::default()
+        };
+
+        assert!(!arguments.is_told());
+        let backends = check(arguments).expect("nothing is wrong");
+        assert_eq!(backends[0].url, "http://comfyui:8188");
+    }
+
+    #[test]
+    fn a_file_tells_of_all() {
+        let (_folder, path) = file(TWO);
+        let arguments = ComfyuiArguments {
+            config: Some(path),
+            ..ComfyuiArguments::default()
+        };
+
+        assert!(arguments.is_told());
+        let backends = check(arguments).expect("nothing is wrong");
+        let names: Vec<_> = backends
+            .iter()
+            .map(|backend| backend.name.as_str())
+            .collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_file_and_variables_together_are_refused_with_all_that_is_wrong_in_both() {
+        let (_folder, path) = file(&TWO.replace("http://b", "b:8188"));
+        let name = path.display().to_string();
+        let text = |text: &str| Some(text.to_owned());
+        let told = check(ComfyuiArguments {
+            config: Some(path),
+            comfyui_url: text("http://hunter2@gpu"),
+            comfyui_web_user: text("hunter2"),
+            comfyui_web_password: text("hunter2"),
+            comfyui_web_token: text("hunter2"),
+            comfyui_loras_dir: Some("/loras".into()),
+            max_in_flight: text("1"),
+        })
+        .expect_err("neither wins");
+
+        for expected in [
+            format!("{URL}: cannot be used together with the file {name}: drop one of the two"),
+            format!("{USER}: is not used beside the file {name}: drop it, and set user there"),
+            format!("{PASSWORD}: is not used beside"),
+            format!("{TOKEN}: is not used beside"),
+            format!("{LORAS_DIR}: is not used beside"),
+            format!("{IN_FLIGHT}: is not used beside"),
+            format!("{name}: backends[1].url (line 7): must begin with http://"),
+        ] {
+            assert!(
+                told.contains(&format!("\n  {expected}")),
+                "{expected}: {told}"
+            );
+        }
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let told = check(ComfyuiArguments {
+            config: Some("/nowhere/atelier.toml".into()),
+            ..ComfyuiArguments::default()
+        })
+        .expect_err("it is missing");
+
+        assert!(
+            told.contains("\n  /nowhere/atelier.toml: cannot be read: "),
+            "{told}"
+        );
     }
 }

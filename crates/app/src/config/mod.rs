@@ -1,9 +1,13 @@
-//! Configuration: flags and environment variables, checked as a whole before anything starts.
+//! Configuration: flags, environment variables and a file, checked as a whole before anything
+//! starts.
 //!
 //! One file per concern, with its variables at its top. A concern reads its arguments
 //! ([`clap`] fills them from flags and variables), and reports everything that is wrong with them
 //! to one list of [`Mistakes`].
 
+pub mod backend;
+mod backend_table;
+mod backends_file;
 pub mod blob;
 pub mod comfyui;
 pub mod database;
@@ -12,9 +16,11 @@ pub mod logging;
 pub mod runs;
 pub mod serve;
 pub mod server;
+mod toml_source;
 pub mod work;
 pub mod worker;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -47,13 +53,13 @@ impl fmt::Debug for Secret {
 
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
-pub struct Mistakes(Vec<(&'static str, String)>);
+pub struct Mistakes(Vec<(Cow<'static, str>, String)>);
 
 impl Mistakes {
-    /// Notes what is wrong with a variable, and what would be right. The text must not hold a
-    /// secret.
-    pub fn add(&mut self, variable: &'static str, detail: impl Into<String>) {
-        self.0.push((variable, detail.into()));
+    /// Notes what is wrong with a variable or a place in a file, and what would be right. The text
+    /// must not hold a secret.
+    pub fn add(&mut self, place: impl Into<Cow<'static, str>>, detail: impl Into<String>) {
+        self.0.push((place.into(), detail.into()));
     }
 
     /// Reads a value that is no text; `expected` says what it must be.
@@ -108,7 +114,7 @@ impl fmt::Display for Mistakes {
         formatter.write_str("the configuration is not complete:")?;
         self.0
             .iter()
-            .try_for_each(|(variable, detail)| write!(formatter, "\n  {variable}: {detail}"))
+            .try_for_each(|(place, detail)| write!(formatter, "\n  {place}: {detail}"))
     }
 }
 
@@ -130,6 +136,11 @@ fn or_variables(given: Option<String>, others: &[&str]) -> Option<String> {
         .into_iter()
         .chain(others.iter().filter_map(read))
         .find(|value| !value.is_empty())
+}
+
+/// The value of a variable that something else names.
+fn variable(name: &str) -> Option<String> {
+    or_variables(None, &[name])
 }
 
 #[cfg(test)]

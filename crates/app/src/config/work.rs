@@ -1,4 +1,4 @@
-//! What everything that works on runs needs: database, object store, backend, and the worker.
+//! What everything that works on runs needs: database, object store, backends, and the worker.
 
 use super::Mistakes;
 use super::blob::{BlobArguments, BlobConfig};
@@ -15,7 +15,7 @@ pub struct WorkArguments {
     /// The object store.
     #[command(flatten)]
     pub blob: BlobArguments,
-    /// The backend.
+    /// The backends.
     #[command(flatten)]
     pub comfyui: ComfyuiArguments,
     /// The worker itself.
@@ -30,7 +30,7 @@ pub struct WorkConfig {
     pub database: DatabaseConfig,
     /// The object store.
     pub blob: BlobConfig,
-    /// The backend.
+    /// The backends.
     pub comfyui: ComfyuiConfig,
     /// The worker itself.
     pub worker: WorkerConfig,

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atelier_comfyui_sim::{Simulator, SimulatorOptions};
+use futures_util::future::join_all;
 
 use super::LocalError;
-use crate::config::comfyui::{ComfyuiConfig, ComfyuiCredentials};
+use crate::config::backend::{BackendConfig, ComfyuiCredentials};
+use crate::config::comfyui::ComfyuiConfig;
 
 /// The checkpoint that the simulator offers.
 pub(super) const CHECKPOINT: &str = "sim-sd15.safetensors";
@@ -54,9 +56,34 @@ impl LocalBackend {
     }
 }
 
-/// The checkpoint to sample with on a ComfyUI that was named: the simulator's, or the first.
+/// The checkpoint to sample with on the ComfyUI that was named: the simulator's, or the first.
+///
+/// Of several, only those that answer count, and each of them must have it: any may get the job.
 pub(super) async fn first_checkpoint(comfyui: &ComfyuiConfig) -> Result<String, LocalError> {
-    let url = &comfyui.url;
+    let answers = join_all(comfyui.backends.iter().map(checkpoints)).await;
+    let mut failure = None;
+    let mut common: Option<Vec<String>> = None;
+    for answer in answers {
+        match (answer, &mut common) {
+            (Ok(names), None) => common = Some(names),
+            (Ok(names), Some(common)) => common.retain(|name| names.contains(name)),
+            (Err(error), _) => failure = Some(error),
+        }
+    }
+    match (common, failure) {
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Err(LocalError::NoCheckpoint),
+        (Some(names), _) => names
+            .iter()
+            .find(|name| *name == CHECKPOINT)
+            .or_else(|| names.first())
+            .cloned()
+            .ok_or(LocalError::NoCheckpoint),
+    }
+}
+
+async fn checkpoints(backend: &BackendConfig) -> Result<Vec<String>, LocalError> {
+    let url = &backend.url;
     let cannot = |reason: String| LocalError::Comfyui {
         url: url.clone(),
         reason,
@@ -68,7 +95,7 @@ pub(super) async fn first_checkpoint(comfyui: &ComfyuiConfig) -> Result<String, 
         .build()
         .map_err(|error| cannot(error.to_string()))?;
     let request = client.get(format!("{}/models/checkpoints", url.trim_end_matches('/')));
-    let request = match &comfyui.credentials {
+    let request = match &backend.credentials {
         ComfyuiCredentials::None => request,
         ComfyuiCredentials::Basic { user, password } => {
             request.basic_auth(user, Some(password.expose()))
@@ -83,18 +110,8 @@ pub(super) async fn first_checkpoint(comfyui: &ComfyuiConfig) -> Result<String, 
     if !status.is_success() {
         return Err(cannot(format!("it answers {status}")));
     }
-    let mut names: Vec<String> = response
+    response
         .json()
         .await
-        .map_err(|_unreadable| cannot("its answer is not ComfyUI's".to_owned()))?;
-    if names.iter().any(|name| name == CHECKPOINT) {
-        return Ok(CHECKPOINT.to_owned());
-    }
-    if names.is_empty() {
-        return Err(cannot(
-            "it has no checkpoint; put a Stable Diffusion 1.5 one into its models/checkpoints"
-                .to_owned(),
-        ));
-    }
-    Ok(names.swap_remove(0))
+        .map_err(|_unreadable| cannot("its answer is not ComfyUI's".to_owned()))
 }

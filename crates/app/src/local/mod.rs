@@ -1,6 +1,6 @@
 //! `atelier local`: everything on this machine, with no configuration.
 //!
-//! Every variable that is set is honoured; what is missing is filled in: a private Postgres in the
+//! Every variable that is set, and `atelier.toml`, is honoured; what is missing is filled in: a private Postgres in the
 //! data directory, a folder for objects, a simulated ComfyUI, a secret for tokens, a demo user. On
 //! an empty data directory a sample job is run, over HTTP, as any client would.
 
@@ -100,6 +100,12 @@ pub(crate) enum LocalError {
         /// What is wrong.
         reason: String,
     },
+    /// The ComfyUI that was named has no model, or several have none in common.
+    #[error(
+        "ComfyUI has no checkpoint, or not the same on all backends; put a Stable Diffusion 1.5 \
+         one into its models/checkpoints"
+    )]
+    NoCheckpoint,
     /// The server.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -236,7 +242,7 @@ async fn start_simulator(
     parts: &mut Parts,
 ) -> Result<(), LocalError> {
     let comfyui = &mut arguments.serve.work.comfyui;
-    if comfyui.given_url().is_some() {
+    if comfyui.is_told() {
         return Ok(());
     }
     let base_dir = data_dir.path().join("comfyui");
@@ -251,7 +257,9 @@ async fn start_simulator(
 /// The checkpoint to sample with on the ComfyUI that was named. Without one there is no sample
 /// job, which only `--smoke` minds.
 async fn checkpoint_of(comfyui: &ComfyuiConfig, smoke: bool) -> Result<Option<String>, LocalError> {
-    terminal::tell(&format!("ComfyUI: {}", comfyui.url));
+    for backend in &comfyui.backends {
+        terminal::tell(&format!("ComfyUI: {} at {}", backend.name, backend.url));
+    }
     match backend::first_checkpoint(comfyui).await {
         Ok(checkpoint) => Ok(Some(checkpoint)),
         Err(error) if smoke => Err(error),
