@@ -104,6 +104,7 @@ impl Assembly {
                 lease: self.worker.lease,
                 cleaning: self.worker.cleaning,
                 patience: self.worker.patience,
+                affinity: self.worker.affinity,
                 ..WorkerSettings::default()
             },
         })
