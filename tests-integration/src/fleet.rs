@@ -1,13 +1,16 @@
 //! Several workers and several backends around one database: what is taken apart while it works.
 
+mod plan;
 mod verdict;
 
+pub use plan::FleetPlan;
+
+use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use atelier_comfyui_sim::SimulatorOptions;
 use atelier_s3_double::{Gate, S3Double};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -16,203 +19,11 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::database::Database;
 use crate::process::Process;
-use crate::scratch;
 use crate::server::{Server, ServerSetup};
 use crate::workflows::without_lora;
 
 /// How many runs are submitted at the same time.
 const SUBMITTERS: usize = 8;
-
-/// What a fleet is to be made of; [`start`](Self::start) makes it.
-#[derive(Debug)]
-pub struct FleetPlan {
-    program: String,
-    backends: usize,
-    workers: usize,
-    max_in_flight: usize,
-    step_delay: Duration,
-    restart_downtime: Option<Duration>,
-    on_s3: bool,
-    database: Option<Database>,
-    variables: Vec<(String, String)>,
-}
-
-impl FleetPlan {
-    /// One backend and one worker with a lease of three seconds; `program` is the server.
-    pub fn new(program: &str) -> Self {
-        let variables = [
-            ("ATELIER_BACKEND_PATIENCE_SECONDS", "20"),
-            ("ATELIER_LEASE_SECONDS", "3"),
-            ("ATELIER_MAX_PENDING_RUNS", "2000"),
-        ];
-        Self {
-            program: program.to_owned(),
-            backends: 1,
-            workers: 1,
-            max_in_flight: 4,
-            step_delay: Duration::ZERO,
-            restart_downtime: None,
-            on_s3: false,
-            database: None,
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-        }
-    }
-
-    /// So many backends.
-    #[must_use]
-    pub fn backends(mut self, count: usize) -> Self {
-        self.backends = count;
-        self
-    }
-
-    /// So many worker processes.
-    #[must_use]
-    pub fn workers(mut self, count: usize) -> Self {
-        self.workers = count;
-        self
-    }
-
-    /// How many runs a backend is given at once (4 unless told otherwise).
-    #[must_use]
-    pub fn max_in_flight(mut self, count: usize) -> Self {
-        self.max_in_flight = count;
-        self
-    }
-
-    /// How long a sampler step takes on every backend (no time unless told otherwise).
-    #[must_use]
-    pub fn step_delay(mut self, delay: Duration) -> Self {
-        self.step_delay = delay;
-        self
-    }
-
-    /// How long a backend that restarts, or goes away, is gone.
-    #[must_use]
-    pub fn restart_downtime(mut self, downtime: Duration) -> Self {
-        self.restart_downtime = Some(downtime);
-        self
-    }
-
-    /// Keeps the objects in an S3 server instead of a folder.
-    #[must_use]
-    pub fn on_s3(mut self) -> Self {
-        self.on_s3 = true;
-        self
-    }
-
-    /// Uses this database instead of a new one in the cluster of this test process.
-    #[must_use]
-    pub fn database(mut self, database: Database) -> Self {
-        self.database = Some(database);
-        self
-    }
-
-    /// Sets, or replaces, a variable of the server and the workers.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Starts everything; returns when the server listens.
-    pub async fn start(self) -> Fleet {
-        let database = match &self.database {
-            Some(database) => database.clone(),
-            None => Database::new(&self.program).await,
-        };
-        let mut backends = Vec::new();
-        for _ in 0..self.backends {
-            backends.push(Backend::start_with(|options| self.tell(options)).await);
-        }
-        let s3 = self
-            .on_s3
-            .then(|| S3Double::start().expect("there is a free port"));
-        let setup = self.setup(&database, &backends, s3.as_ref());
-        let server = setup.clone().arguments(&["serve", "--no-worker"]).start();
-        let mut fleet = Fleet {
-            client: server.client(),
-            server,
-            workers: (0..self.workers).map(|_| None).collect(),
-            setup: setup.arguments(&["worker"]),
-            backends,
-            s3,
-            database,
-        };
-        for index in 0..self.workers {
-            fleet.start_worker(index);
-        }
-        fleet
-    }
-
-    fn tell(&self, options: &mut SimulatorOptions) {
-        options.step_delay = self.step_delay;
-        options.restart_downtime = self.restart_downtime.unwrap_or(options.restart_downtime);
-    }
-
-    fn setup(
-        &self,
-        database: &Database,
-        backends: &[Backend],
-        s3: Option<&S3Double>,
-    ) -> ServerSetup {
-        let objects = scratch::folder("objects");
-        let first = backends.first().expect("a fleet has a backend");
-        let mut setup = ServerSetup::new(
-            &self.program,
-            database,
-            &objects,
-            &first.url(),
-            &first.loras,
-        )
-        .with("ATELIER_CLEANING_SECONDS", "1")
-        .with("ATELIER_MAX_IN_FLIGHT", self.max_in_flight.to_string());
-        if backends.len() > 1 {
-            let file = self.configuration(backends);
-            setup = setup
-                .with("ATELIER_CONFIG", file.display().to_string())
-                // Nothing counts as not set.
-                .with("COMFYUI_URL", "")
-                .with("COMFYUI_LORAS_DIR", "")
-                .with("ATELIER_MAX_IN_FLIGHT", "");
-        }
-        if let Some(s3) = s3 {
-            setup = setup
-                .with("BLOB_URL", format!("s3://{}", s3.bucket()))
-                .with("MINIO_ENDPOINT", s3.endpoint())
-                .with("MINIO_ACCESS_KEY", s3.access_key())
-                .with("MINIO_SECRET_KEY", s3.secret_key());
-        }
-        self.variables
-            .iter()
-            .fold(setup, |setup, (name, value)| setup.with(name, value))
-    }
-
-    /// Writes the configuration file with these backends, named `gpu-1`, `gpu-2` and so on.
-    fn configuration(&self, backends: &[Backend]) -> PathBuf {
-        let mut text = String::new();
-        for (index, backend) in backends.iter().enumerate() {
-            writeln!(
-                text,
-                "[[backends]]\nname = \"{}\"\nurl = \"{}\"\nloras_dir = '{}'\nmax_in_flight = {}\n",
-                backend_name(index),
-                backend.url(),
-                backend.loras.display(),
-                self.max_in_flight,
-            )
-            .expect("a text takes everything");
-        }
-        let file = scratch::folder("configuration").join("atelier.toml");
-        std::fs::write(&file, text).expect("the folder is there");
-        file
-    }
-}
-
-/// What the configuration of a fleet of several calls the backend of this index.
-pub fn backend_name(index: usize) -> String {
-    format!("gpu-{}", index + 1)
-}
 
 /// A server without a worker, workers that may be killed, and backends that may fail.
 #[derive(Debug)]
@@ -254,6 +65,28 @@ impl Fleet {
     pub fn kill_worker(&mut self, index: usize) {
         let mut worker = self.workers[index].take().expect("the worker is running");
         worker.kill();
+    }
+
+    /// Stops a worker in its tracks (`SIGSTOP`), as a machine does that hangs.
+    pub fn freeze_worker(&self, index: usize) {
+        self.worker(index).signal(Signal::STOP);
+    }
+
+    /// Lets a frozen worker go on (`SIGCONT`), as if no time had passed.
+    pub fn thaw_worker(&self, index: usize) {
+        self.worker(index).signal(Signal::CONT);
+    }
+
+    /// Asks a worker to stop (`SIGTERM`), as an update does, and waits for its end.
+    pub fn retire_worker(&mut self, index: usize, patience: Duration) {
+        let mut worker = self.workers[index].take().expect("the worker is running");
+        let status = worker.terminate(patience);
+        assert!(status.success(), "{status}; printed:\n{}", worker.printed());
+    }
+
+    fn worker(&self, index: usize) -> &Process {
+        let worker = self.workers[index].as_ref();
+        worker.expect("the worker is running")
     }
 
     /// How many workers there are, running or not.
@@ -320,6 +153,14 @@ impl Fleet {
         let sql =
             "select count(*) from comfyui_workflow_runs where status in ('pending', 'running')";
         self.database.count(sql).await
+    }
+
+    /// The ids of the runs that are completed, by the database.
+    pub async fn completed(&self) -> HashSet<String> {
+        let sql = "select coalesce(string_agg(id::text, ' '), '') \
+                   from comfyui_workflow_runs where status = 'completed'";
+        let ids = self.database.text(sql).await;
+        ids.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Lets time go by in which no run may fail.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atelier_testkit::wait_until;
 use atelier_tests_integration::client::{Answer, Client};
-use atelier_tests_integration::fleet::{Fleet, FleetPlan};
+use atelier_tests_integration::fleet::{Fleet, FleetPlan, throughout};
 use atelier_tests_integration::workflows::{with_lora, without_lora};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -101,8 +101,15 @@ async fn a_run_whose_loras_are_copied_can_be_cancelled() {
     cancel_twice(&fleet.client, &run).await;
 
     fleet.s3_gate().hold_gets(false);
+    let user = fleet.client.person().id;
+    let copy = fleet.backend().loras.join(format!("user-{user}/{STYLE}"));
+    throughout(Duration::from_secs(1), async || {
+        assert!(!copy.exists(), "nobody needs the copy");
+    })
+    .await;
     assert_gone(&fleet, &workflow, &run, 0).await;
     assert_eq!(fleet.submissions(&run), 0);
+    assert!(copy.exists(), "the copy is elsewhere");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,10 +46,11 @@ async fn runs_of_a_backend_that_is_gone_move_to_another() {
     )
     .await;
 
+    let completed = fleet.completed().await;
     lost.go_away().await;
 
-    // Only what had begun there may begin again.
-    let begun = |run: &str| u32::from(lost.executions(run) > 0);
+    // Only what had begun there, and was not completed, may begin again.
+    let begun = |run: &str| u32::from(lost.executions(run) > 0 && !completed.contains(run));
     fleet.assert_done_within(&runs, PATIENCE, begun).await;
 }
 
@@ -84,4 +85,23 @@ async fn a_backend_that_is_back_is_given_runs_again() {
     .await;
 
     fleet.assert_done_once(&runs, PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_a_backend_that_hangs_move_to_another() {
+    let fleet = two_backends(FOR_GOOD).await;
+    let runs = fleet.submit(20).await;
+    let hung = &fleet.backends[0];
+    wait_until("some runs to be given to it", PATIENCE, async || {
+        given(&fleet, 0, &runs) >= 4
+    })
+    .await;
+
+    let completed = fleet.completed().await;
+    hung.faults()
+        .change(|faults| faults.delay_answers_ms = 3_600_000);
+
+    // It goes on with what it has, but nobody can learn of it.
+    let held = |run: &str| u32::from(hung.submissions(run) > 0 && !completed.contains(run));
+    fleet.assert_done_within(&runs, PATIENCE, held).await;
 }

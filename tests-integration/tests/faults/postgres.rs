@@ -78,3 +78,30 @@ async fn everybody_outlives_a_database_that_is_gone_for_twenty_seconds() {
     let all = "select count(*) from comfyui_workflow_runs";
     assert_eq!(fleet.database.count(all).await, 30);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_outlives_connections_that_are_cut() {
+    let fleet = FleetPlan::new(ATELIER)
+        .workers(2)
+        .step_delay(Duration::from_millis(30))
+        .start()
+        .await;
+    let runs = fleet.submit(40).await;
+
+    for begun in 1..=10 {
+        wait_until("more runs to begin", PATIENCE, async || {
+            fleet.begun(&runs) >= begun * 3
+        })
+        .await;
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                   where datname = current_database() and usename = 'atelier_app'";
+        assert!(fleet.database.count(cut).await > 0, "nobody is connected");
+    }
+
+    wait_until("the server to be back", PATIENCE, async || {
+        let path = format!("/runs/{}", runs[0]);
+        fleet.client.get(&path).await.status == 200
+    })
+    .await;
+    fleet.assert_done_once(&runs, PATIENCE).await;
+}

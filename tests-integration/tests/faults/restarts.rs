@@ -1,6 +1,6 @@
 //! A ComfyUI that is restarted, again and again, while it works: it forgets everything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use atelier_testkit::wait_until;
@@ -19,20 +19,13 @@ type Allowance = HashMap<String, u32>;
 /// Restarts a backend. Whatever had begun there, and was not completed, may have to begin again.
 async fn restart(fleet: &Fleet, index: usize, runs: &[String], allowance: &mut Allowance) {
     let backend = &fleet.backends[index];
-    let completed = completed(fleet).await;
+    let completed = fleet.completed().await;
     backend.restart().await;
     for run in runs {
         if backend.executions(run) > 0 && !completed.contains(run) {
             *allowance.entry(run.clone()).or_default() += 1;
         }
     }
-}
-
-async fn completed(fleet: &Fleet) -> HashSet<String> {
-    let sql = "select coalesce(string_agg(id::text, ' '), '') \
-               from comfyui_workflow_runs where status = 'completed'";
-    let ids = fleet.database.text(sql).await;
-    ids.split(' ').map(str::to_owned).collect()
 }
 
 /// Restarts backends at random moments of so many runs.
