@@ -213,6 +213,8 @@ impl Following<'_> {
         let since = *looks.unknown_since.get_or_insert_with(Instant::now);
         if looks.unknown >= UNKNOWN_LOOKS {
             let late = match self.recollection(looks).await {
+                // What is taken out of the queue leaves no trace.
+                _ if looks.stop_told => Duration::ZERO,
                 Ok(Recollection::Gone) => Duration::ZERO,
                 Ok(Recollection::Intact) => LATE_HISTORY,
                 // One that never began has no history that could be late.

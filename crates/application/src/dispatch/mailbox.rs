@@ -187,8 +187,8 @@ mod tests {
             (2, Some(5), Some(10))
         );
         assert_eq!(progress.current_node.as_deref(), Some("3"));
-        // Nodes 1 and 2, and half of the ten steps, of four nodes and ten steps.
-        assert!((progress.value - 0.5).abs() < 1e-9);
+        // Nodes 1 and 2, and half of what the sampler weighs with its steps.
+        assert!((progress.value - 7.5 / 14.0).abs() < 1e-9);
     }
 
     #[test]

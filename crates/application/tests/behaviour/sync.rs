@@ -32,7 +32,7 @@ fn cause(error: &LoraSyncError) -> &CopyError {
 
 async fn bring(sync: &LoraSync, lora: &Lora) -> Result<(), LoraSyncError> {
     let plan = sync.plan(&[lora.id]).await?;
-    sync.carry_out(&plan).await
+    sync.carry_out(&plan, &|_done| {}).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,9 +60,9 @@ async fn runs_that_need_the_same_file_share_one_copy() {
     let clone = sync.clone();
     let (given_up, first, second) = tokio::join!(
         // Whoever began the copy may go; it goes on for the others.
-        tokio::time::timeout(Duration::from_millis(1), sync.carry_out(&plan)),
-        clone.carry_out(&plan),
-        sync.carry_out(&plan)
+        tokio::time::timeout(Duration::from_millis(1), sync.carry_out(&plan, &|_done| {})),
+        clone.carry_out(&plan, &|_done| {}),
+        sync.carry_out(&plan, &|_done| {})
     );
 
     assert!(given_up.is_err());

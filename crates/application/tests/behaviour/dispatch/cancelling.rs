@@ -1,22 +1,9 @@
-use atelier_domain::ids::RunId;
-use atelier_domain::ports::{
-    Clock as _, PromptOutcome, PromptResult, PromptState, RunRepo as _, WriteOutcome,
-};
+use atelier_domain::ports::{PromptOutcome, PromptResult, PromptState};
 use atelier_domain::run::{Run, RunStatus};
 use atelier_testkit::{PromptScript, Then};
 use tokio::time::Instant;
 
 use crate::support::{House, lora_graph, plain_graph};
-
-async fn ask(house: &House, run: RunId) {
-    let outcome = house
-        .store
-        .runs()
-        .request_cancel(&house.actor, run, house.clock.now())
-        .await
-        .unwrap();
-    assert!(matches!(outcome, WriteOutcome::Done(_)), "{outcome:?}");
-}
 
 async fn cancelled_while(house: &House, then: Then) -> Run {
     house.comfy.script(PromptScript::taken(then));
@@ -25,7 +12,7 @@ async fn cancelled_while(house: &House, then: Then) -> Run {
     house.comfy.wait_for_submissions(1).await;
     let asked_at = Instant::now();
 
-    ask(house, run.id).await;
+    house.request_cancel(run.id).await;
 
     let run = house.ended(run.id).await;
     worker.stop().await;
@@ -54,17 +41,6 @@ async fn a_run_that_its_backend_works_on_is_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_cannot_stop_it_is_left_alone() {
-    let house = House::new();
-    house.comfy.cannot_cancel();
-
-    let run = cancelled_while(&house, Then::Runs).await;
-
-    assert_eq!(run.status, RunStatus::Cancelled);
-    assert!(house.comfy.cancelled().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_a_cancelled_run_had_made_is_kept() {
     let house = House::new();
     house.comfy.script(PromptScript::taken(Then::Runs));
@@ -72,7 +48,7 @@ async fn what_a_cancelled_run_had_made_is_kept() {
     let worker = house.start();
     house.comfy.wait_for_submissions(1).await;
     let output = house.comfy.put_image("2", "half.png", &b"half"[..]);
-    ask(&house, run.id).await;
+    house.request_cancel(run.id).await;
     atelier_testkit::wait_until("the backend to be told", crate::support::LONG, async || {
         !house.comfy.cancelled().is_empty()
     })
@@ -103,7 +79,7 @@ async fn a_run_whose_loras_are_on_their_way_is_never_submitted() {
     })
     .await;
 
-    ask(&house, run.id).await;
+    house.request_cancel(run.id).await;
 
     let run = house.ended(run.id).await;
     worker.stop().await;
@@ -122,7 +98,7 @@ async fn a_run_whose_outputs_cannot_be_stored_can_still_be_cancelled() {
     })
     .await;
 
-    ask(&house, run.id).await;
+    house.request_cancel(run.id).await;
 
     let run = house.ended(run.id).await;
     worker.stop().await;

@@ -117,16 +117,76 @@ async fn a_prompt_that_its_backend_forgot_is_submitted_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_lost_each_time_is_given_up() {
+async fn a_run_that_brings_its_backend_down_each_time_is_given_up() {
     let house = House::new();
     for _ in 0..3 {
+        house.comfy.script(PromptScript::taken(Then::Runs));
+    }
+    let run = house.submit(&plain_graph()).await.unwrap();
+    let worker = house.start();
+
+    for attempt in 1..=3 {
+        house.comfy.wait_for_submissions(attempt).await;
+        house.comfy.push(&ComfyEvent::Executing {
+            prompt_id: run.id.to_string(),
+            node_id: "1".to_owned(),
+        });
+        wait_until("the run to execute", LONG, async || {
+            house.run(run.id).await.phase == Some(RunPhase::Executing)
+        })
+        .await;
+        house.comfy.restart();
+    }
+
+    let run = house.ended(run.id).await;
+    worker.stop().await;
+    assert_eq!((run.status, run.attempt), (RunStatus::Failed, 3));
+    assert_eq!(run.error.unwrap().code, RunFailureCode::AttemptsExhausted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_never_began_outlives_many_restarts() {
+    let house = House::new();
+    for _ in 0..8 {
         house.comfy.script(PromptScript::taken(Then::Vanishes));
     }
 
     let run = house.execute(&plain_graph()).await;
 
-    assert_eq!((run.status, run.attempt), (RunStatus::Failed, 3));
-    assert_eq!(run.error.unwrap().code, RunFailureCode::AttemptsExhausted);
+    assert_eq!((run.status, run.attempt), (RunStatus::Completed, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_is_late_is_not_a_lost_run() {
+    let house = House::new();
+    // Known from then on, so that the backend can be seen to remember.
+    let worker = house.start();
+    let first = house.submit(&plain_graph()).await.unwrap();
+    house.ended(first.id).await;
+    house.comfy.script(PromptScript::taken(Then::Runs));
+    let run = house.submit(&plain_graph()).await.unwrap();
+    house.comfy.wait_for_submissions(2).await;
+    let id = run.id.to_string();
+    wait_until("the run to execute", LONG, async || {
+        house.run(run.id).await.phase == Some(RunPhase::Executing)
+    })
+    .await;
+
+    house.comfy.set_state(&id, PromptState::Unknown);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let output = house.comfy.put_image("2", "late.png", &b"late"[..]);
+    house.comfy.set_state(
+        &id,
+        PromptState::Finished(PromptResult {
+            outcome: PromptOutcome::Success,
+            outputs: vec![output],
+        }),
+    );
+
+    let run = house.ended(run.id).await;
+    worker.stop().await;
+    assert_eq!((run.status, run.attempt), (RunStatus::Completed, 1));
+    assert_eq!(house.comfy.submissions().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,6 @@
-use atelier_domain::ports::RunRepo as _;
 use atelier_domain::run::{NewRun, Run, RunFailureCode, RunStatus};
 use atelier_testkit::build::{a_new_run, safetensors_bytes};
-use atelier_testkit::{FolderBackdoor as _, random_id};
+use atelier_testkit::{FolderBackdoor as _, enqueue, random_id};
 use serde_json::{Value, json};
 
 use crate::support::{House, graph_with, lora_graph, plain_graph};
@@ -13,7 +12,7 @@ async fn smuggle(house: &House, graph: &Value) -> Run {
         graph: atelier_domain::graph::GraphJson::from_trusted(graph.to_string()),
         ..a_new_run(workflow)
     };
-    let run = house.store.runs().enqueue(&house.actor, new).await.unwrap();
+    let run = enqueue(&house.store.runs(), &house.actor, new).await;
     let worker = house.start();
     let run = house.ended(run.id).await;
     worker.stop().await;

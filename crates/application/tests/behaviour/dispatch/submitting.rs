@@ -46,7 +46,7 @@ async fn a_moment_without_connection_costs_no_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_breaks_down_on_the_graph_again_and_again_ends_the_run() {
     let house = House::new();
-    for _ in 0..3 {
+    for _ in 0..18 {
         house
             .comfy
             .script(PromptScript::refused(SubmitAnswer::ServerError(500)));
@@ -54,14 +54,14 @@ async fn a_backend_that_breaks_down_on_the_graph_again_and_again_ends_the_run() 
 
     let run = house.execute(&plain_graph()).await;
 
-    assert_eq!(run.error.unwrap().code, RunFailureCode::PromptRejected);
-    assert_eq!(run.attempt, 1);
+    assert_eq!(run.error.unwrap().code, RunFailureCode::AttemptsExhausted);
+    assert_eq!(run.attempt, 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_front_that_fails_gives_the_run_back() {
     let house = House::new();
-    for _ in 0..3 {
+    for _ in 0..6 {
         house
             .comfy
             .script(PromptScript::refused(SubmitAnswer::ServerError(502)));

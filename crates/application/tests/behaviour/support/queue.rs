@@ -2,10 +2,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use atelier_domain::ids::{ClaimToken, RunId};
+use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason, RunQueue, RunReport,
+    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, ReleaseReason, RunQueue,
+    RunReport,
 };
 use atelier_domain::run::{RunFailure, RunStatus};
 
@@ -66,12 +67,12 @@ impl RecordingQueue {
 
 #[async_trait]
 impl RunQueue for RecordingQueue {
-    async fn claim(&self, request: ClaimRequest) -> Result<Option<ClaimedRun>, QueueError> {
-        let claimed = self.inner.claim(request).await?;
-        if claimed.is_some() {
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimOutcome, QueueError> {
+        let outcome = self.inner.claim(request).await?;
+        if matches!(outcome, ClaimOutcome::Claimed(_)) {
             self.say("claim")?;
         }
-        Ok(claimed)
+        Ok(outcome)
     }
 
     async fn heartbeat(
@@ -138,5 +139,33 @@ impl RunQueue for RecordingQueue {
 
     async fn recover_expired(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
         self.inner.recover_expired(limit).await
+    }
+
+    async fn free_stranded(
+        &self,
+        patience: Duration,
+        limit: u16,
+    ) -> Result<Vec<RunId>, QueueError> {
+        self.inner.free_stranded(patience, limit).await
+    }
+
+    async fn time_out_overdue(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
+        self.inner.time_out_overdue(limit).await
+    }
+
+    async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError> {
+        self.inner.strays(backend, found).await
+    }
+
+    async fn tell_backend(&self, report: BackendReport) -> Result<(), QueueError> {
+        self.inner.tell_backend(report).await
+    }
+
+    async fn tell_loras(&self, backend: &str, loras: Vec<LoraId>) -> Result<(), QueueError> {
+        self.inner.tell_loras(backend, loras).await
+    }
+
+    async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError> {
+        self.inner.forget_answers(limit).await
     }
 }
