@@ -37,7 +37,9 @@
 //! 4. The conformance suite of the port from `atelier-testkit`, in `tests/`.
 
 mod connect;
+mod enqueue;
 mod error;
+mod giving_back;
 mod json_text;
 mod lora_repo;
 mod lora_rows;
@@ -45,6 +47,7 @@ mod lora_statements;
 mod migrate;
 mod options;
 mod page;
+mod previews;
 mod queue_rows;
 mod queue_statements;
 mod run_queue;
@@ -61,6 +64,7 @@ mod workflow_rows;
 pub use lora_repo::PgLoraRepo;
 pub use migrate::{MIGRATIONS, MigrateError, MigrationReport, migrate};
 pub use options::{PgOpenError, PgOptions};
+pub use previews::PgRunPreviews;
 pub use run_queue::PgRunQueue;
 pub use run_repo::PgRunRepo;
 pub use signals::PgRunSignals;

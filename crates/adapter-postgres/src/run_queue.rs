@@ -3,27 +3,33 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use atelier_domain::ids::{ClaimToken, RunId};
+use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason, RepoError, RunQueue, RunReport,
+    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, ReleaseReason, RepoError,
+    RunQueue, RunReport,
 };
-use atelier_domain::run::{
-    RunFailure, RunFailureCode, RunStatus, RunTransition, TransitionRefused,
-};
-use diesel::QueryResult;
+use atelier_domain::run::{RunFailure, RunStatus, RunTransition, TransitionRefused};
 use diesel::prelude::OptionalExtension;
-use diesel::sql_types::{BigInt, Bool, Interval, Json, Nullable, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Int4, Interval, Json, Nullable, Text, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use serde_json::json;
+use uuid::Uuid;
 
+use crate::enqueue::KEPT;
+use crate::giving_back::{free, let_go, time_out};
 use crate::json_text::JsonText;
-use crate::queue_rows::{ClaimRow, HeartbeatRow, Held, HeldRow, QueueRow};
-use crate::queue_statements::{
-    CLAIM, EXPIRED, FINISH, HEARTBEAT, HELD, LET_GO, SOMEBODY_WAITS, interval, report_statement,
+use crate::queue_rows::{
+    ClaimRow, HeartbeatRow, Held, HeldRow, IdRow, OverdueRow, QueueRow, StrandedRow,
 };
-use crate::run_rows::{outputs_json, storable};
+use crate::queue_statements::{
+    CLAIM, EXPIRED, FINISH, FORGET_ANSWERS, HEARTBEAT, HELD, OVERDUE, SOMEBODY_WAITS, STRANDED,
+    STRAYS, TELL_BACKEND, TELL_LORAS, checkpoint, interval, report_statement,
+};
+use crate::run_rows::{integer, outputs_json, storable};
 use crate::statement::Statement;
 use crate::store::PgStore;
 use crate::transaction::Role;
@@ -49,20 +55,22 @@ impl PgRunQueue {
             .bind::<SqlUuid, _>(request.token.as_uuid())
             .bind::<Text, _>(storable(&request.worker))
             .bind::<Text, _>(storable(&request.backend))
-            .bind::<Interval, _>(interval(request.lease));
-        let token = request.token;
-        let attempt = self
+            .bind::<Interval, _>(interval(request.lease))
+            .bind::<Int4, _>(integer(request.max_in_flight))
+            .bind::<Interval, _>(interval(request.affinity));
+        let somebody_waits = Statement::new(SOMEBODY_WAITS)
+            .bind::<Text, _>(storable(&request.backend))
+            .bind::<BigInt, _>(i64::from(request.max_in_flight));
+        Ok(self
             .store
             .transact(Role::Service, |mut connection| {
                 async move {
                     let row: Option<ClaimRow> =
                         claim.get_result(&mut connection).await.optional()?;
                     if let Some(row) = row {
-                        return Ok(Attempt::Claimed(row.into_claim(token)));
+                        return Ok(Attempt::Answered(Box::new(row)));
                     }
-                    let queue: QueueRow = Statement::new(SOMEBODY_WAITS)
-                        .get_result(&mut connection)
-                        .await?;
+                    let queue: QueueRow = somebody_waits.get_result(&mut connection).await?;
                     Ok(if queue.somebody_waits {
                         Attempt::InOtherHands
                     } else {
@@ -71,8 +79,18 @@ impl PgRunQueue {
                 }
                 .boxed()
             })
+            .await?)
+    }
+
+    /// Carries out a statement that answers nothing; says how many rows it changed.
+    async fn execute(&self, statement: Statement) -> Result<u64, QueueError> {
+        let changed = self
+            .store
+            .transact(Role::Service, |mut connection| {
+                async move { statement.execute(&mut connection).await }.boxed()
+            })
             .await?;
-        Ok(attempt)
+        Ok(changed as u64)
     }
 
     /// Ends a run under a claim.
@@ -115,14 +133,16 @@ impl PgRunQueue {
 
 #[async_trait]
 impl RunQueue for PgRunQueue {
-    async fn claim(&self, request: ClaimRequest) -> Result<Option<ClaimedRun>, QueueError> {
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimOutcome, QueueError> {
         let begun = tokio::time::Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             match self.try_claim(&request).await? {
-                Attempt::Claimed(run) => return Ok(Some(run)),
-                Attempt::NothingWaits => return Ok(None),
-                Attempt::InOtherHands if begun.elapsed() > CONTENTION => return Ok(None),
+                Attempt::Answered(row) => return Ok(row.into_outcome(request.token)?),
+                Attempt::NothingWaits => return Ok(ClaimOutcome::Nothing),
+                Attempt::InOtherHands if begun.elapsed() > CONTENTION => {
+                    return Ok(ClaimOutcome::Nothing);
+                }
                 Attempt::InOtherHands => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
@@ -159,13 +179,7 @@ impl RunQueue for PgRunQueue {
         token: ClaimToken,
         report: RunReport,
     ) -> Result<(), QueueError> {
-        let statement = report_statement(run, token, report);
-        let changed = self
-            .store
-            .transact(Role::Service, |mut connection| {
-                async move { statement.execute(&mut connection).await }.boxed()
-            })
-            .await?;
+        let changed = self.execute(report_statement(run, token, report)).await?;
         if changed > 0 {
             Ok(())
         } else {
@@ -239,54 +253,100 @@ impl RunQueue for PgRunQueue {
             .transact(Role::Service, |mut connection| {
                 async move {
                     let runs: Vec<HeldRow> = expired.load(&mut connection).await?;
-                    let mut recovered = Vec::with_capacity(runs.len());
-                    for run in runs {
+                    for run in &runs {
                         let reason = ReleaseReason::WorkerLost;
-                        let transition = if run.cancel_requested && !run.may_live {
-                            RunTransition::Cancel
-                        } else {
-                            run.release(reason)
-                        };
-                        let_go(connection, &run, transition, reason).await?;
-                        recovered.push(run.id.into());
+                        let_go(connection, run, run.release(reason), reason).await?;
                     }
-                    Ok(recovered)
+                    Ok(runs.into_iter().map(|run| run.id.into()).collect())
                 }
                 .boxed()
             })
             .await?;
         Ok(recovered)
     }
-}
 
-/// Takes a run out of a worker's hands. The row is locked by this transaction.
-async fn let_go(
-    mut connection: &AsyncPgConnection,
-    run: &HeldRow,
-    transition: RunTransition,
-    reason: ReleaseReason,
-) -> QueryResult<RunStatus> {
-    let status = RunStatus::Running
-        .after(transition)
-        .map_err(|refused| diesel::result::Error::QueryBuilderError(Box::new(refused)))?;
-    let failure = (status == RunStatus::Failed).then(|| {
-        let attempts = run.attempt;
-        RunFailure::new(
-            RunFailureCode::AttemptsExhausted,
-            format!("The run was begun {attempts} times, and each time its worker or its backend was lost."),
-        )
-    });
-    Statement::new(LET_GO)
-        .bind::<SqlUuid, _>(run.id)
-        .bind::<Text, _>(status.as_str())
-        .bind::<Bool, _>(transition == RunTransition::HandOver)
-        .bind::<Bool, _>(reason == ReleaseReason::BackendLost)
-        .bind::<Bool, _>(status.is_final())
-        .bind::<Nullable<Text>, _>(failure.as_ref().map(|failure| failure.code.as_str()))
-        .bind::<Nullable<Text>, _>(failure.map(|failure| failure.message))
-        .execute(&mut connection)
-        .await?;
-    Ok(status)
+    async fn free_stranded(
+        &self,
+        patience: Duration,
+        limit: u16,
+    ) -> Result<Vec<RunId>, QueueError> {
+        let stranded = Statement::new(STRANDED)
+            .bind::<Interval, _>(interval(patience))
+            .bind::<BigInt, _>(i64::from(limit));
+        let freed = self
+            .store
+            .transact(Role::Service, |mut connection| {
+                async move {
+                    let runs: Vec<StrandedRow> = stranded.load(&mut connection).await?;
+                    for run in &runs {
+                        free(connection, run).await?;
+                    }
+                    Ok(runs.into_iter().map(|run| run.id.into()).collect())
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(freed)
+    }
+
+    async fn time_out_overdue(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
+        let overdue = Statement::new(OVERDUE).bind::<BigInt, _>(i64::from(limit));
+        let ended = self
+            .store
+            .transact(Role::Service, |mut connection| {
+                async move {
+                    let runs: Vec<OverdueRow> = overdue.load(&mut connection).await?;
+                    for run in &runs {
+                        time_out(connection, run).await?;
+                    }
+                    Ok(runs.into_iter().map(|run| run.id.into()).collect())
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(ended)
+    }
+
+    async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError> {
+        let found: Vec<Uuid> = found.into_iter().map(RunId::as_uuid).collect();
+        let statement = Statement::new(STRAYS)
+            .bind::<Text, _>(storable(backend))
+            .bind::<Array<SqlUuid>, _>(found);
+        let strays: Vec<IdRow> = self
+            .store
+            .transact(Role::Service, |mut connection| {
+                async move { statement.load(&mut connection).await }.boxed()
+            })
+            .await?;
+        Ok(strays.into_iter().map(|run| run.id.into()).collect())
+    }
+
+    async fn tell_backend(&self, report: BackendReport) -> Result<(), QueueError> {
+        let takes_some = report.answers && report.max_in_flight > 0;
+        let statement = Statement::new(TELL_BACKEND)
+            .bind::<Text, _>(storable(&report.backend))
+            .bind::<Text, _>(storable(&report.worker))
+            .bind::<Bool, _>(takes_some)
+            .bind::<Int4, _>(integer(report.max_in_flight.max(1)))
+            .bind::<Int4, _>(integer(report.foreign_prompts))
+            .bind::<Nullable<Text>, _>(checkpoint(report.checkpoint));
+        self.execute(statement).await.map(drop)
+    }
+
+    async fn tell_loras(&self, backend: &str, loras: Vec<LoraId>) -> Result<(), QueueError> {
+        let loras: Vec<Uuid> = loras.into_iter().map(LoraId::as_uuid).collect();
+        let statement = Statement::new(TELL_LORAS)
+            .bind::<Text, _>(storable(backend))
+            .bind::<Array<SqlUuid>, _>(loras);
+        self.execute(statement).await.map(drop)
+    }
+
+    async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError> {
+        let statement = Statement::new(FORGET_ANSWERS)
+            .bind::<Interval, _>(interval(KEPT))
+            .bind::<BigInt, _>(i64::from(limit));
+        self.execute(statement).await
+    }
 }
 
 fn defect(refused: TransitionRefused) -> QueueError {
@@ -295,7 +355,7 @@ fn defect(refused: TransitionRefused) -> QueueError {
 
 /// How an attempt to claim ended.
 enum Attempt {
-    Claimed(ClaimedRun),
+    Answered(Box<ClaimRow>),
     NothingWaits,
     InOtherHands,
 }

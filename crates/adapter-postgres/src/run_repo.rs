@@ -2,24 +2,22 @@
 
 use async_trait::async_trait;
 use atelier_domain::actor::Actor;
-use atelier_domain::ids::{LoraId, RunId, WorkflowId};
+use atelier_domain::idempotency::{EarlierRequest, IdempotentRequest};
+use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::page::{Page, PageRequest};
-use atelier_domain::ports::{RepoError, RunRepo, WriteOutcome};
+use atelier_domain::ports::{EnqueueOutcome, EnqueueTerms, RepoError, RunRepo, WriteOutcome};
 use atelier_domain::run::{
-    NewRun, Run, RunEvent, RunFilter, RunProgress, RunStatus, RunTransition,
+    NewRun, Run, RunBlueprint, RunEvent, RunFilter, RunStatus, RunTransition,
 };
 use chrono::{DateTime, Utc};
-use diesel::QueryableByName;
 use diesel::prelude::OptionalExtension;
-use diesel::sql_types::{Array, BigInt, Int4, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use serde_json::Value;
-use uuid::Uuid;
 
-use crate::json_text::JsonText;
+use crate::enqueue::{EarlierRow, EnqueuedRow, earlier_statement, enqueue_statement};
 use crate::page::{before, rows_to_fetch};
-use crate::run_rows::{RunEventRow, RunRow, integer, run_columns};
+use crate::run_rows::{BlueprintRow, RunEventRow, RunRow, run_columns};
 use crate::statement::Statement;
 use crate::store::PgStore;
 use crate::transaction::Role;
@@ -36,25 +34,26 @@ impl PgRunRepo {
     }
 }
 
-/// The workflow is looked up again, as the person: if it was deleted meanwhile, the run stays without it. Triggers write
-/// the first event and wake the workers.
-const ENQUEUE: &str = "\
-    insert into public.comfyui_workflow_runs \
-      (id, user_id, workflow_id, input_params, graph, nodes_total, lora_ids, created_at) \
-    values ($1, $2, (select workflow.id from public.comfyui_workflows as workflow where workflow.id = $3), \
-      $4, $5, $6, $7, $8) \
-    returning workflow_id";
-
 const GET: &str = concat!(
     "select ",
     run_columns!(),
-    " from public.comfyui_workflow_runs as run where run.id = $1"
+    ", outlook.queue_position, clock_timestamp() \
+       + make_interval(secs => (outlook.queue_position + 1) * outlook.seconds_apart) as estimated_start_at \
+     from public.comfyui_workflow_runs as run \
+     left join lateral (select * from atelier.queue_outlook(run.id) where run.status = 'pending') as outlook on true \
+     where run.id = $1"
 );
+
+const BLUEPRINT: &str = "\
+    select run.id, run.status, run.workflow_id, run.input_params, run.graph, run.nodes_total, run.lora_ids, \
+      run.checkpoint, run.priority, run.timeout_seconds \
+    from public.comfyui_workflow_runs as run where run.id = $1";
 
 const LIST: &str = concat!(
     "select ",
     run_columns!(),
-    " from public.comfyui_workflow_runs as run \
+    ", null::bigint as queue_position, null::timestamptz as estimated_start_at \
+     from public.comfyui_workflow_runs as run \
      where run.user_id = $1 and (run.created_at, run.id) < ($2, $3) and ($5 is null or run.status = $5) \
      order by run.created_at desc, run.id desc limit $4"
 );
@@ -62,7 +61,8 @@ const LIST: &str = concat!(
 const LIST_OF_WORKFLOW: &str = concat!(
     "select ",
     run_columns!(),
-    " from public.comfyui_workflow_runs as run \
+    ", null::bigint as queue_position, null::timestamptz as estimated_start_at \
+     from public.comfyui_workflow_runs as run \
      where run.user_id = $1 and (run.created_at, run.id) < ($2, $3) and ($5 is null or run.status = $5) \
      and run.workflow_id = $6 \
      order by run.created_at desc, run.id desc limit $4"
@@ -88,48 +88,47 @@ const EVENTS: &str = "\
 
 #[async_trait]
 impl RunRepo for PgRunRepo {
-    async fn enqueue(&self, actor: &Actor, new: NewRun) -> Result<Run, RepoError> {
-        let lora_ids: Vec<Uuid> = new.lora_ids.iter().copied().map(LoraId::as_uuid).collect();
-        let input_params = Value::Object(new.input_params);
-        let statement = Statement::new(ENQUEUE)
-            .bind::<SqlUuid, _>(new.id.as_uuid())
-            .bind::<SqlUuid, _>(actor.user_id().as_uuid())
-            .bind::<SqlUuid, _>(new.workflow_id.as_uuid())
-            .bind::<Json, _>(JsonText::of(&input_params))
-            .bind::<Json, _>(JsonText(new.graph.as_str().to_owned()))
-            .bind::<Int4, _>(integer(new.nodes_total))
-            .bind::<Array<SqlUuid>, _>(lora_ids)
-            .bind::<Timestamptz, _>(new.created_at);
-        let enqueued: Enqueued = self
+    async fn earlier_request(
+        &self,
+        actor: &Actor,
+        request: &IdempotentRequest,
+    ) -> Result<Option<EarlierRequest>, RepoError> {
+        let statement = earlier_statement(request);
+        let row: Option<EarlierRow> = self
+            .store
+            .transact(Role::Writer(actor), |mut connection| {
+                async move { statement.get_result(&mut connection).await.optional() }.boxed()
+            })
+            .await?;
+        row.map(EarlierRow::into_earlier).transpose()
+    }
+
+    async fn enqueue(
+        &self,
+        actor: &Actor,
+        new: NewRun,
+        terms: EnqueueTerms,
+    ) -> Result<EnqueueOutcome, RepoError> {
+        let pending = new.pending(actor.user_id());
+        let statement = enqueue_statement(new, terms);
+        let row: EnqueuedRow = self
             .store
             .transact(Role::Writer(actor), |mut connection| {
                 async move { statement.get_result(&mut connection).await }.boxed()
             })
             .await?;
-        let Value::Object(input_params) = input_params else {
-            return Err(RepoError::Backend("an object is an object".into()));
-        };
-        Ok(Run {
-            id: new.id,
-            workflow_id: enqueued.workflow_id.map(Into::into),
-            user_id: actor.user_id(),
-            status: RunStatus::Pending,
-            phase: None,
-            queue_position: None,
-            progress: RunProgress {
-                nodes_total: new.nodes_total,
-                ..RunProgress::default()
-            },
-            input_params,
-            comfyui_prompt_id: None,
-            backend: None,
-            outputs: Vec::new(),
-            error: None,
-            attempt: 0,
-            created_at: new.created_at,
-            started_at: None,
-            completed_at: None,
-        })
+        row.into_outcome(pending)
+    }
+
+    async fn blueprint(&self, actor: &Actor, id: RunId) -> Result<Option<RunBlueprint>, RepoError> {
+        let statement = Statement::new(BLUEPRINT).bind::<SqlUuid, _>(id.as_uuid());
+        let row: Option<BlueprintRow> = self
+            .store
+            .transact(Role::Person(actor), |mut connection| {
+                async move { statement.get_result(&mut connection).await.optional() }.boxed()
+            })
+            .await?;
+        row.map(RunBlueprint::try_from).transpose()
     }
 
     async fn get(&self, actor: &Actor, id: RunId) -> Result<Option<Run>, RepoError> {
@@ -231,12 +230,6 @@ impl RunRepo for PgRunRepo {
             .collect::<Result<_, _>>()
             .map(Some)
     }
-}
-
-#[derive(QueryableByName)]
-struct Enqueued {
-    #[diesel(sql_type = Nullable<SqlUuid>)]
-    workflow_id: Option<Uuid>,
 }
 
 async fn visible(

@@ -1,13 +1,17 @@
 //! Rows of runs, their outputs and events, and what they mean to the domain.
 
+use atelier_domain::graph::GraphJson;
 use atelier_domain::output::{OutputKind, RunOutput};
 use atelier_domain::ports::{BlobKey, RepoError};
 use atelier_domain::run::{
-    Run, RunEvent, RunEventKind, RunFailure, RunFailureCode, RunPhase, RunProgress, RunStatus,
+    Run, RunBlueprint, RunEvent, RunEventKind, RunFailure, RunFailureCode, RunPhase, RunPriority,
+    RunProgress, RunStatus,
 };
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Double, Int4, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Double, Int2, Int4, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -22,7 +26,8 @@ const EVENTS: &str = "comfyui_run_events";
 /// page of runs is one statement.
 macro_rules! run_columns {
     () => {
-        "run.id, run.user_id, run.workflow_id, run.status, run.phase, run.progress, run.nodes_done, \
+        "run.id, run.user_id, run.workflow_id, run.status, run.phase, run.priority, run.timeout_seconds, run.retry_of, \
+         run.progress, run.nodes_done, run.lora_bytes_done, run.lora_bytes_total, \
          coalesce(run.nodes_reported, run.nodes_total) as nodes_total, \
          run.current_node, run.step, run.steps, run.input_params, run.comfyui_prompt_id, run.backend, \
          run.error_code, run.error_message, run.error_node_id, run.error_node_type, run.attempt, run.created_at, \
@@ -48,6 +53,16 @@ pub(crate) struct RunRow {
     status: String,
     #[diesel(sql_type = Nullable<Text>)]
     phase: Option<String>,
+    #[diesel(sql_type = Int2)]
+    priority: i16,
+    #[diesel(sql_type = Int4)]
+    timeout_seconds: i32,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    retry_of: Option<Uuid>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    queue_position: Option<i64>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    estimated_start_at: Option<DateTime<Utc>>,
     #[diesel(sql_type = Double)]
     progress: f64,
     #[diesel(sql_type = Int4)]
@@ -60,6 +75,10 @@ pub(crate) struct RunRow {
     step: Option<i32>,
     #[diesel(sql_type = Nullable<Int4>)]
     steps: Option<i32>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    lora_bytes_done: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    lora_bytes_total: Option<i64>,
     #[diesel(sql_type = Json)]
     input_params: JsonText,
     #[diesel(sql_type = Nullable<Text>)]
@@ -110,8 +129,10 @@ impl TryFrom<RunRow> for Run {
                 .phase
                 .map(|word| RunPhase::parse(&word).ok_or_else(|| broken("phase")))
                 .transpose()?,
-            // To know it, all runs that wait would have to be counted.
-            queue_position: None,
+            priority: RunPriority::new(row.priority.into()).ok_or_else(|| broken("priority"))?,
+            timeout_s: natural(row.timeout_seconds),
+            queue_position: row.queue_position.map(large_natural),
+            estimated_start_at: row.estimated_start_at,
             progress: RunProgress {
                 value: row.progress,
                 nodes_done: natural(row.nodes_done),
@@ -119,6 +140,8 @@ impl TryFrom<RunRow> for Run {
                 current_node: row.current_node,
                 step: row.step.map(natural),
                 steps: row.steps.map(natural),
+                lora_bytes_done: row.lora_bytes_done.map(large_natural),
+                lora_bytes_total: row.lora_bytes_total.map(large_natural),
             },
             input_params: serde_json::from_str(&row.input_params.0)
                 .map_err(|_no_object| broken("input_params"))?,
@@ -127,6 +150,7 @@ impl TryFrom<RunRow> for Run {
             outputs: outputs(row.outputs, row.id)?,
             error,
             attempt: natural(row.attempt),
+            retry_of: row.retry_of.map(Into::into),
             created_at: row.created_at,
             started_at: row.started_at,
             completed_at: row.completed_at,
@@ -137,6 +161,16 @@ impl TryFrom<RunRow> for Run {
 /// A count that a CHECK keeps from being negative.
 pub(crate) fn natural(number: i32) -> u32 {
     u32::try_from(number).unwrap_or_default()
+}
+
+/// The same of a large one.
+pub(crate) fn large_natural(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+/// A large count as the database keeps it.
+pub(crate) fn large_integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A count as the database keeps it.
@@ -203,6 +237,50 @@ fn output(
         dimensions: pixels("width").zip(pixels("height")).map(<[u32; 2]>::from),
         blob_key: BlobKey::parse(text("blob_key")?).map_err(|_no_key| broken("blob_key"))?,
     })
+}
+
+#[derive(QueryableByName)]
+pub(crate) struct BlueprintRow {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    workflow_id: Option<Uuid>,
+    #[diesel(sql_type = Json)]
+    input_params: JsonText,
+    #[diesel(sql_type = Json)]
+    graph: JsonText,
+    #[diesel(sql_type = Int4)]
+    nodes_total: i32,
+    #[diesel(sql_type = Array<SqlUuid>)]
+    lora_ids: Vec<Uuid>,
+    #[diesel(sql_type = Nullable<Text>)]
+    checkpoint: Option<String>,
+    #[diesel(sql_type = Int2)]
+    priority: i16,
+    #[diesel(sql_type = Int4)]
+    timeout_seconds: i32,
+}
+
+impl TryFrom<BlueprintRow> for RunBlueprint {
+    type Error = RepoError;
+
+    fn try_from(row: BlueprintRow) -> Result<Self, RepoError> {
+        let broken = |column| inconsistent(RUNS, column, row.id);
+        Ok(Self {
+            status: RunStatus::parse(&row.status).ok_or_else(|| broken("status"))?,
+            workflow_id: row.workflow_id.map(Into::into),
+            input_params: serde_json::from_str(&row.input_params.0)
+                .map_err(|_no_object| broken("input_params"))?,
+            graph: GraphJson::from_trusted(row.graph.0),
+            nodes_total: natural(row.nodes_total),
+            lora_ids: row.lora_ids.into_iter().map(Into::into).collect(),
+            checkpoint: row.checkpoint,
+            priority: RunPriority::new(row.priority.into()).ok_or_else(|| broken("priority"))?,
+            timeout_s: natural(row.timeout_seconds),
+        })
+    }
 }
 
 #[derive(QueryableByName)]

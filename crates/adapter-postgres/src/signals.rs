@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::connect::Connector;
+use crate::previews::{PICTURES, PreviewHub, WISHES};
+
+/// Where the triggers say which run changed.
+const RUNS: &str = "atelier_runs";
 
 /// The first pause before connecting again; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -55,9 +60,10 @@ impl RunSignals for PgRunSignals {
     }
 }
 
-/// One connection that listens for every watcher of a store, made when the first one comes.
+/// One connection that listens for every watcher of a store, of signals and of previews, made when the first one comes.
 pub(crate) struct Listener {
     hub: Arc<Hub>,
+    previews: Arc<PreviewHub>,
     connector: Arc<Connector>,
     runtime: Handle,
     started: Once,
@@ -66,9 +72,14 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(connector: Arc<Connector>, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        connector: Arc<Connector>,
+        previews: Arc<PreviewHub>,
+        runtime: Handle,
+    ) -> Self {
         Self {
             hub: Arc::default(),
+            previews,
             connector,
             runtime,
             started: Once::new(),
@@ -76,25 +87,25 @@ impl Listener {
         }
     }
 
-    fn start(&self) {
+    pub(crate) fn start(&self) {
         self.started.call_once(|| {
-            let hub = Arc::clone(&self.hub);
+            let (hub, previews) = (Arc::clone(&self.hub), Arc::clone(&self.previews));
             let connector = Arc::clone(&self.connector);
             let mut alive = self.alive.subscribe();
             self.runtime.spawn(async move {
                 tokio::select! {
                     _store_is_gone = alive.changed() => {}
-                    () = listen_for_ever(&connector, &hub) => {}
+                    () = listen_for_ever(&connector, &hub, &previews) => {}
                 }
             });
         });
     }
 }
 
-async fn listen_for_ever(connector: &Connector, hub: &Hub) {
+async fn listen_for_ever(connector: &Connector, hub: &Hub, previews: &PreviewHub) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match listen(connector, hub, &mut pause).await {
+        match listen(connector, hub, previews, &mut pause).await {
             Ok(()) => tracing::warn!("the connection that listens for runs was closed"),
             Err(error) => {
                 tracing::warn!(%error, retry_ms = pause.as_millis(), "cannot listen for runs");
@@ -109,17 +120,24 @@ async fn listen_for_ever(connector: &Connector, hub: &Hub) {
 async fn listen(
     connector: &Connector,
     hub: &Hub,
+    previews: &PreviewHub,
     pause: &mut Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut connection = connector.connect().await?;
-    connection.batch_execute("LISTEN atelier_runs").await?;
+    let channels = format!("LISTEN {RUNS}; LISTEN {PICTURES}; LISTEN {WISHES}");
+    connection.batch_execute(&channels).await?;
     *pause = FIRST_PAUSE;
     // Whatever happened before this moment was not heard.
     hub.wake_everybody();
     let notifications = connection.notifications_stream();
     pin_mut!(notifications);
     while let Some(notification) = notifications.next().await {
-        hub.wake(&notification?.payload);
+        let notification = notification?;
+        match notification.channel.as_str() {
+            PICTURES => previews.hear_piece(&notification.payload),
+            WISHES => previews.hear_wish(&notification.payload),
+            _ => hub.wake(&notification.payload),
+        }
     }
     Ok(())
 }
@@ -128,6 +146,8 @@ async fn listen(
 #[derive(Default)]
 struct Hub {
     topics: Mutex<HashMap<RunTopic, watch::Sender<()>>>,
+    /// How many topics there are when the next sweep comes.
+    next_sweep: AtomicUsize,
 }
 
 impl Hub {
@@ -138,8 +158,9 @@ impl Hub {
     fn subscribe(&self, topic: RunTopic) -> watch::Receiver<()> {
         let mut topics = self.topics();
         // Amortised: a sweep that leaves most is followed by as many subscriptions again before the next.
-        if topics.len() >= SWEEP_FROM && topics.len() == topics.capacity() {
+        if topics.len() >= self.next_sweep.load(Ordering::Relaxed).max(SWEEP_FROM) {
             topics.retain(|_, sender| sender.receiver_count() > 0);
+            self.next_sweep.store(2 * topics.len(), Ordering::Relaxed);
         }
         topics.entry(topic).or_default().subscribe()
     }

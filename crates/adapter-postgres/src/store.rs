@@ -23,16 +23,18 @@ use uuid::Uuid;
 use crate::connect::Connector;
 use crate::error::of_pool;
 use crate::options::{PgOpenError, PgOptions};
+use crate::previews::{PreviewHub, Wishes};
 use crate::signals::Listener;
 use crate::statement::Statement;
 use crate::transaction::{Lease, Role};
-use crate::{PgLoraRepo, PgRunQueue, PgRunRepo, PgRunSignals, PgWorkflowRepo};
+use crate::{PgLoraRepo, PgRunPreviews, PgRunQueue, PgRunRepo, PgRunSignals, PgWorkflowRepo};
 
 /// The database, as the server and the workers use it. Cheap to clone.
 #[derive(Clone)]
 pub struct PgStore {
     pool: Pool<AsyncPgConnection>,
     listener: Arc<Listener>,
+    wishes: Arc<Wishes>,
 }
 
 impl PgStore {
@@ -48,7 +50,13 @@ impl PgStore {
             return Err(PgOpenError::Limit("the pool needs at least one connection"));
         }
         let connector = Arc::new(Connector::new(options)?);
-        let listener = Arc::new(Listener::new(Arc::clone(&connector), runtime.clone()));
+        let previews = Arc::<PreviewHub>::default();
+        let listener = Arc::new(Listener::new(
+            Arc::clone(&connector),
+            Arc::clone(&previews),
+            runtime.clone(),
+        ));
+        let wishing = runtime.clone();
 
         let mut config = ManagerConfig::default();
         // Whether the socket is closed and the transaction over is known without asking the database.
@@ -72,7 +80,12 @@ impl PgStore {
             .map_err(|_no_runtime| {
                 PgOpenError::Limit("the pool needs a runtime for its timeouts")
             })?;
-        Ok(Self { pool, listener })
+        let wishes = Arc::new(Wishes::new(previews, pool.clone(), wishing));
+        Ok(Self {
+            pool,
+            listener,
+            wishes,
+        })
     }
 
     /// Everybody's workflows.
@@ -98,6 +111,11 @@ impl PgStore {
     /// Signals about runs, over one connection for the whole store.
     pub fn signals(&self) -> PgRunSignals {
         PgRunSignals::new(Arc::clone(&self.listener))
+    }
+
+    /// Previews of runs, over that same connection.
+    pub fn previews(&self) -> PgRunPreviews {
+        PgRunPreviews::new(self.clone())
     }
 
     /// Makes sure that the database answers, is migrated, and lets this login become the roles that it needs.
@@ -132,13 +150,38 @@ impl PgStore {
         F: for<'c> FnOnce(&'c AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send,
         T: Send,
     {
-        let connection = self
-            .pool
-            .get()
-            .await
-            .map_err(|error| of_pool(error, self.pool.status().max_size))?;
-        Lease::new(connection).transact(role, work).await
+        transact(&self.pool, role, work).await
     }
+
+    pub(crate) fn pool(&self) -> &Pool<AsyncPgConnection> {
+        &self.pool
+    }
+
+    pub(crate) fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    /// Makes the connection that listens, unless it is there.
+    pub(crate) fn listen(&self) {
+        self.listener.start();
+    }
+}
+
+/// Runs `work` in a transaction under `role`; see [`Lease::transact`].
+pub(crate) async fn transact<T, F>(
+    pool: &Pool<AsyncPgConnection>,
+    role: Role<'_>,
+    work: F,
+) -> Result<T, RepoError>
+where
+    F: for<'c> FnOnce(&'c AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send,
+    T: Send,
+{
+    let connection = pool
+        .get()
+        .await
+        .map_err(|error| of_pool(error, pool.status().max_size))?;
+    Lease::new(connection).transact(role, work).await
 }
 
 /// Names the state of the pool, never the address.
@@ -153,7 +196,7 @@ impl fmt::Debug for PgStore {
 
 /// A worker without the schema `atelier` would be refused its functions' names, so the schema is asked for first.
 const MIGRATED: &str = "\
-    select to_regclass('public.comfyui_run_outputs') is not null \
+    select to_regclass('public.comfyui_idempotency_keys') is not null \
       and to_regnamespace('atelier') is not null as migrated";
 
 #[derive(QueryableByName)]

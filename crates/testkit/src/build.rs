@@ -17,11 +17,12 @@ use std::time::Duration;
 use atelier_domain::actor::Actor;
 use atelier_domain::digest::Sha256Digest;
 use atelier_domain::graph::GraphJson;
+use atelier_domain::idempotency::{IdempotencyKey, IdempotentRequest, StoredAnswer};
 use atelier_domain::ids::{ClaimToken, LoraId, RunId, UserId, WorkflowId};
 use atelier_domain::lora::{LoraFacts, LoraFilename, LoraSource, NewLora, ReceivedLora};
 use atelier_domain::output::{OutputKind, RunOutput};
-use atelier_domain::ports::{BlobKey, ClaimRequest};
-use atelier_domain::run::NewRun;
+use atelier_domain::ports::{BlobKey, ClaimRequest, EnqueueTerms, PreviewFormat, PreviewImage};
+use atelier_domain::run::{NewRun, RunPriority};
 use atelier_domain::text::{Name, Tags};
 use atelier_domain::workflow::NewWorkflow;
 use bytes::Bytes;
@@ -93,18 +94,51 @@ pub fn a_workflow() -> NewWorkflow {
     }
 }
 
-/// A run of a workflow, without LoRAs.
+/// A run of a workflow, without LoRAs, that may take an hour.
 pub fn a_new_run(workflow: WorkflowId) -> NewRun {
     let mut input_params = Map::new();
     input_params.insert("seed".to_owned(), json!(7));
     NewRun {
         id: RunId::new(random_id()),
-        workflow_id: workflow,
+        workflow_id: Some(workflow),
         input_params,
         graph: a_graph(),
         nodes_total: 7,
         lora_ids: Vec::new(),
+        checkpoint: None,
+        priority: RunPriority::default(),
+        timeout_s: 3_600,
+        retry_of: None,
         created_at: next_time(),
+    }
+}
+
+/// Room for as many waiting runs as a test could have, and nothing to be
+/// carried out only once.
+pub fn terms() -> EnqueueTerms {
+    EnqueueTerms {
+        max_pending: 1_000_000,
+        idempotency: None,
+    }
+}
+
+/// A request to run something that is carried out once, under `key`; its body
+/// is `body`.
+pub fn a_request_under(key: &str, body: &str) -> IdempotentRequest {
+    IdempotentRequest {
+        key: IdempotencyKey::parse(key).expect("the test gives a good key"),
+        method: "POST".to_owned(),
+        path: "/workflows/1/run".to_owned(),
+        fingerprint: sha256_of(body.as_bytes()),
+    }
+}
+
+/// An answer whose body is `body`.
+pub fn an_answer(body: &str) -> StoredAnswer {
+    StoredAnswer {
+        status: 202,
+        location: Some("/runs/1".to_owned()),
+        body: body.to_owned(),
     }
 }
 
@@ -151,14 +185,25 @@ pub fn an_output(run: RunId, index: u32) -> RunOutput {
     }
 }
 
+/// A small preview, no picture in truth; another `fill` is another one.
+pub fn a_preview(fill: u8) -> PreviewImage {
+    PreviewImage {
+        content_type: PreviewFormat::Jpeg,
+        bytes: Bytes::from(vec![fill; 64]),
+    }
+}
+
 /// A wish for a run, for backend `backend`, under a claim that holds for a
-/// minute.
+/// minute: the backend takes as many as there are, and none is left to another
+/// one.
 pub fn a_claim(backend: &str) -> ClaimRequest {
     ClaimRequest {
         token: ClaimToken::new(random_id()),
         worker: "worker of a test".to_owned(),
         backend: backend.to_owned(),
+        max_in_flight: 1_000_000,
         lease: Duration::from_mins(1),
+        affinity: Duration::ZERO,
     }
 }
 

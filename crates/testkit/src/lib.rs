@@ -4,7 +4,7 @@
 //!
 //! - [`FakeStore`] gives every repository, the run queue and the signals over
 //!   one shared state; [`InMemoryBlobs`], [`InMemoryLoraFolder`],
-//!   [`ScriptedComfy`], [`FakeDrive`] and [`FixedTokens`] stand for the rest
+//!   [`InMemoryPreviews`], [`ScriptedComfy`], [`FakeDrive`] and [`FixedTokens`] stand for the rest
 //!   of the world, [`ManualClock`] and [`SequentialIds`] for time and chance.
 //! - [`build`] makes valid entities, so that a test names only what it is
 //!   about.
@@ -28,6 +28,8 @@ mod drive;
 mod ids;
 mod lora_folder;
 mod outage;
+mod previews;
+mod queueing;
 mod store;
 mod tokens;
 mod wait;
@@ -39,6 +41,8 @@ pub use drive::FakeDrive;
 pub use ids::{SequentialIds, random_id};
 pub use lora_folder::{DirectoryBackdoor, FolderBackdoor, InMemoryLoraFolder};
 pub use outage::Outage;
+pub use previews::InMemoryPreviews;
+pub use queueing::{claim, enqueue};
 pub use store::{
     ABANDONED_AFTER, FakeLoraRepo, FakeRunQueue, FakeRunRepo, FakeRunSignals, FakeStore,
     FakeWorkflowRepo,

@@ -10,13 +10,15 @@ use atelier_domain::ids::RunId;
 use atelier_domain::lora::LoraFilter;
 use atelier_domain::page::PageRequest;
 use atelier_domain::ports::{
-    BlobError, BlobStore as _, Clock, LoraFolder as _, LoraFolderError, LoraRepo as _, QueueError,
-    RepoError, RunQueue as _, RunRepo as _, WorkflowRepo as _,
+    BlobError, BlobStore as _, ClaimOutcome, Clock, LoraFolder as _, LoraFolderError,
+    LoraRepo as _, QueueError, RepoError, RunQueue as _, RunRepo as _, WorkflowRepo as _,
 };
 use atelier_domain::run::{RunFilter, RunStatus};
 use atelier_domain::workflow::WorkflowFilter;
 use atelier_testkit::build::{a_claim, a_new_lora, a_new_run, a_workflow, an_actor};
-use atelier_testkit::{ABANDONED_AFTER, FakeStore, InMemoryBlobs, InMemoryLoraFolder, ManualClock};
+use atelier_testkit::{
+    ABANDONED_AFTER, FakeStore, InMemoryBlobs, InMemoryLoraFolder, ManualClock, claim, enqueue,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,8 +30,9 @@ fn store_with_clock() -> (FakeStore, Arc<ManualClock>) {
 
 async fn enqueued(store: &FakeStore, owner: &Actor) -> RunId {
     let workflow = store.workflows().create(owner, a_workflow()).await.unwrap();
-    let run = store.runs().enqueue(owner, a_new_run(workflow.id)).await;
-    run.unwrap().id
+    enqueue(&store.runs(), owner, a_new_run(workflow.id))
+        .await
+        .id
 }
 
 #[tokio::test]
@@ -81,7 +84,7 @@ async fn a_queue_position_is_the_number_of_claims_to_come_first() {
     assert_eq!(positions, [0, 2, 3, 1], "one of each user's in turn");
 
     let mut claimed = Vec::new();
-    while let Some(run) = store.queue().claim(a_claim("backend")).await.unwrap() {
+    while let Some(run) = claim(&store.queue(), a_claim("backend")).await {
         claimed.push(run.run_id);
     }
     for ((_, id), position) in runs.iter().zip(positions) {
@@ -109,7 +112,7 @@ async fn an_outage_makes_every_repository_unavailable_and_passes() {
 
     store.outage().end();
     let claimed = store.queue().claim(a_claim("backend")).await;
-    assert_eq!(claimed.unwrap(), None);
+    assert_eq!(claimed.unwrap(), ClaimOutcome::Nothing);
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use atelier_testkit::conformance::{
-    blob_store, lora_folder, lora_repo, run_queue, run_repo, run_signals, workflow_repo,
+    self, blob_store, lora_folder, lora_repo, run_previews, run_queue, run_repo, run_signals,
+    workflow_repo,
 };
-use atelier_testkit::{FakeStore, InMemoryBlobs, InMemoryLoraFolder};
+use atelier_testkit::{FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews};
+use proptest::prelude::*;
 
 fn workflows() -> workflow_repo::Harness {
     let store = FakeStore::new();
@@ -21,6 +23,24 @@ fn runs() -> run_repo::Harness {
     run_repo::Harness {
         runs: Arc::new(store.runs()),
         workflows: Arc::new(store.workflows()),
+        age_answers: age_answers(&store),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn age_answers(store: &FakeStore) -> conformance::AgeAnswers {
+    let store = store.clone();
+    Arc::new(move |owner| {
+        store.age_answers(owner);
+        Box::pin(async {})
+    })
+}
+
+fn previews() -> run_previews::Harness {
+    let previews = InMemoryPreviews::new();
+    run_previews::Harness {
+        watching: Arc::new(previews.clone()),
+        publishing: Arc::new(previews),
         keep_alive: Arc::new(()),
     }
 }
@@ -31,6 +51,8 @@ fn queue() -> run_queue::Harness {
         queue: Arc::new(store.queue()),
         runs: Arc::new(store.runs()),
         workflows: Arc::new(store.workflows()),
+        loras: Arc::new(store.loras()),
+        age_answers: age_answers(&store),
         keep_alive: Arc::new(()),
     }
 }
@@ -84,3 +106,16 @@ atelier_testkit::lora_repo_conformance!(async { loras() });
 atelier_testkit::blob_store_conformance!(async { blobs() });
 atelier_testkit::lora_folder_conformance!(async { folder() });
 atelier_testkit::run_signals_conformance!(async { signals() });
+atelier_testkit::run_previews_conformance!(async { previews() });
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_order_of_steps_leaves_a_run_stuck_or_twice_ended(steps in run_queue::orders(120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(run_queue::check_order(&queue(), &steps));
+    }
+}

@@ -3,10 +3,10 @@
 use atelier_domain::ids::RunId;
 use atelier_domain::output::{BackendOutput, BackendOutputContent};
 use atelier_domain::ports::{
-    CancelOutcome, ComfyClient as _, ComfyError, ComfyEvent, PromptOutcome, PromptRejection,
-    PromptResult, PromptState, PromptSubmission,
+    ComfyClient as _, ComfyError, ComfyEvent, PromptOutcome, PromptRejection, PromptResult,
+    PromptState, PromptSubmission,
 };
-use atelier_testkit::build::a_graph;
+use atelier_testkit::build::{a_graph, a_preview};
 use atelier_testkit::{PromptScript, ScriptedComfy, SubmitAnswer, Then, random_id};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -124,8 +124,7 @@ async fn prompts_queue_up_and_a_cancelled_one_leaves() {
     assert_eq!(state, PromptState::Pending { ahead: 2 });
 
     for id in [first, running] {
-        let outcome = comfy.cancel(id).await.unwrap();
-        assert_eq!(outcome, CancelOutcome::Requested);
+        comfy.cancel(id).await.unwrap();
     }
 
     assert_eq!(comfy.cancelled(), [first.clone(), running.clone()]);
@@ -138,20 +137,6 @@ async fn prompts_queue_up_and_a_cancelled_one_leaves() {
             ..
         })
     ));
-}
-
-#[tokio::test]
-async fn an_old_backend_does_not_cancel_what_runs() {
-    let comfy = ScriptedComfy::new();
-    comfy.cannot_cancel();
-    comfy.script(PromptScript::taken(Then::Runs));
-    let submitted = comfy.submit(a_submission("c")).await.unwrap();
-
-    let outcome = comfy.cancel(&submitted.prompt_id).await.unwrap();
-
-    assert_eq!(outcome, CancelOutcome::Unsupported);
-    let state = comfy.prompt_state(&submitted.prompt_id).await.unwrap();
-    assert_eq!(state, PromptState::Running);
 }
 
 #[tokio::test]
@@ -171,6 +156,21 @@ async fn a_restart_forgets_prompts_and_ends_sockets() {
     assert_eq!(state, PromptState::Unknown);
     let next = comfy.connect_events().await.unwrap();
     assert_ne!(next.client_id, events.client_id);
+}
+
+#[tokio::test]
+async fn a_preview_reaches_whoever_listens() {
+    let comfy = ScriptedComfy::new();
+    let mut events = comfy.connect_events().await.unwrap();
+
+    comfy.push_preview("a prompt", "3", a_preview(7));
+
+    let expected = ComfyEvent::Preview {
+        prompt_id: "a prompt".to_owned(),
+        node_id: "3".to_owned(),
+        image: a_preview(7),
+    };
+    assert_eq!(events.stream.next().await.unwrap().unwrap(), expected);
 }
 
 #[tokio::test]

@@ -5,6 +5,20 @@ use std::sync::Arc;
 use crate::support::{Database, Kind};
 use atelier_testkit::conformance;
 
+fn age_answers(database: &Arc<Database>) -> conformance::AgeAnswers {
+    let database = Arc::clone(database);
+    Arc::new(move |owner| {
+        let database = Arc::clone(&database);
+        Box::pin(async move {
+            let sql = format!(
+                "update public.comfyui_idempotency_keys set created_at = created_at - interval '25 hours' \
+                 where user_id = '{owner}'"
+            );
+            database.admin().await.batch_execute(&sql).await.unwrap();
+        })
+    })
+}
+
 macro_rules! suites {
     ($module:ident, $kind:expr) => {
         mod $module {
@@ -26,12 +40,33 @@ macro_rules! suites {
                 }
             }
 
+            /// Two processes that share a database.
+            async fn previews_of_two() -> conformance::run_previews::Harness {
+                let database = Database::shared($kind).await;
+                conformance::run_previews::Harness {
+                    watching: Arc::new(database.store().previews()),
+                    publishing: Arc::new(database.store().previews()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn previews_of_one() -> conformance::run_previews::Harness {
+                let database = Database::shared($kind).await;
+                let previews = database.store().previews();
+                conformance::run_previews::Harness {
+                    watching: Arc::new(previews.clone()),
+                    publishing: Arc::new(previews),
+                    keep_alive: database,
+                }
+            }
+
             async fn runs() -> conformance::run_repo::Harness {
                 let database = Database::shared($kind).await;
                 let store = database.store();
                 conformance::run_repo::Harness {
                     runs: Arc::new(store.runs()),
                     workflows: Arc::new(store.workflows()),
+                    age_answers: age_answers(&database),
                     keep_alive: database,
                 }
             }
@@ -43,6 +78,8 @@ macro_rules! suites {
                     queue: Arc::new(store.queue()),
                     runs: Arc::new(store.runs()),
                     workflows: Arc::new(store.workflows()),
+                    loras: Arc::new(store.loras()),
+                    age_answers: age_answers(&database),
                     keep_alive: database,
                 }
             }
@@ -87,6 +124,18 @@ macro_rules! suites {
             atelier_testkit::run_queue_conformance!(queue());
             atelier_testkit::run_signals_conformance!(signals());
             atelier_testkit::lora_repo_conformance!(loras());
+
+            mod between_processes {
+                use super::*;
+
+                atelier_testkit::run_previews_conformance!(previews_of_two());
+            }
+
+            mod within_a_process {
+                use super::*;
+
+                atelier_testkit::run_previews_conformance!(previews_of_one());
+            }
         }
     };
 }

@@ -47,7 +47,7 @@ pub(crate) const WORKER: [Outcome; 6] = [No, No, No, No, No, Rows(1)];
 /// Nobody but the owner sees it, and workers do.
 pub(crate) const OWN: [Outcome; 6] = [Rows(1), Rows(0), Rows(1), Rows(0), No, Rows(1)];
 
-pub(crate) const EXPECTED: [Expected; 8] = [
+pub(crate) const EXPECTED: [Expected; 11] = [
     Expected {
         table: "__diesel_schema_migrations",
         select: NOBODY,
@@ -160,5 +160,45 @@ pub(crate) const EXPECTED: [Expected; 8] = [
             WORKER,
         ),
         delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_backends",
+        select: WORKER,
+        insert: (
+            "insert into public.comfyui_backends (name, worker, answers, max_in_flight, foreign_prompts)
+             values ('b', '{id}', true, 1, 0)",
+            WORKER,
+        ),
+        update: ("update public.comfyui_backends set answers = answers", WORKER),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_lora_copies",
+        select: WORKER,
+        insert: (
+            "insert into public.comfyui_lora_copies (lora_id, backend)
+             select lora_id, '{id}' from public.comfyui_lora_copies",
+            WORKER,
+        ),
+        update: (
+            "update public.comfyui_lora_copies set seen_at = seen_at",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_idempotency_keys",
+        // Not through the Data API: an answer is the server's to give again.
+        select: [No, No, Rows(1), Rows(0), No, Rows(1)],
+        insert: (
+            "insert into public.comfyui_idempotency_keys (user_id, method, path, key, fingerprint, status, body)
+             values ('{alice}', 'POST', '/', '{id}', repeat('a', 64), 202, '{}')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_idempotency_keys set body = body",
+            WORKER,
+        ),
+        delete: [No, No, Rows(1), Rows(0), No, Rows(1)],
     },
 ];

@@ -169,7 +169,10 @@ async fn the_first_statement_of_a_connection_has_its_role() {
         let store = database.store_of(1);
         let claim = atelier_testkit::build::a_claim("backend");
         let claimed = atelier_domain::ports::RunQueue::claim(&store.queue(), claim).await;
-        assert_eq!(claimed.unwrap(), None);
+        assert_eq!(
+            claimed.unwrap(),
+            atelier_domain::ports::ClaimOutcome::Nothing
+        );
     }
 }
 

@@ -14,6 +14,7 @@ mod lora_paths;
 mod migrations;
 mod policies;
 mod round_trips;
+mod run_engine;
 mod signals;
 mod support;
 mod tls;

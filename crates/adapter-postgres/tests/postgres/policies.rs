@@ -39,7 +39,13 @@ async fn seed(database: &Database) -> People {
              insert into public.comfyui_run_outputs
                (run_id, index, user_id, node_id, kind, filename, content_type, size_bytes, sha256, blob_key)
                select id, 0, user_id, '9', 'image', 'a.png', 'image/png', 1, '{digest}', 'user-x/a.png'
-               from public.comfyui_workflow_runs"
+               from public.comfyui_workflow_runs;
+             insert into public.comfyui_backends (name, worker, answers, max_in_flight, foreign_prompts)
+               values ('b', 'w', true, 1, 0);
+             insert into public.comfyui_lora_copies (lora_id, backend)
+               select id, 'b' from public.comfyui_lora_models where filename = 'a.safetensors';
+             insert into public.comfyui_idempotency_keys (user_id, method, path, key, fingerprint, status, body)
+               values ('{alice}', 'POST', '/', 'key', '{digest}', 202, '{{}}')"
         ))
         .await
         .unwrap();
@@ -185,7 +191,7 @@ async fn the_matrix_notices_every_missing_policy() {
         )
         .await
         .unwrap();
-    assert!(policies.len() >= 14, "{}", policies.len());
+    assert!(policies.len() >= 17, "{}", policies.len());
     for policy in &policies {
         let (policy, table): (String, String) = (policy.get(0), policy.get(1));
         harm.push(format!("drop policy {policy} on public.{table}"));
@@ -234,12 +240,18 @@ async fn forged_writes_are_refused() {
             ("owner", "select atelier.take_lora_path(null, null, null)".to_owned()),
             (
                 "owner",
-                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour')".to_owned(),
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0')".to_owned(),
             ),
             (
                 "owner",
                 "select atelier.finish_run(gen_random_uuid(), gen_random_uuid(), 'completed', null, '[]')".to_owned(),
             ),
+            ("owner", "select * from atelier.earlier_request('POST', '/', 'key', '', '1 day')".to_owned()),
+            ("owner", "select atelier.lock_own_queue()".to_owned()),
+            ("owner", "select waiting_runs from public.comfyui_users".to_owned()),
+            ("owner", "select lives_on from public.comfyui_workflow_runs".to_owned()),
+            ("anonymous", "select * from atelier.queue_outlook(gen_random_uuid())".to_owned()),
+            ("server for owner", "update public.comfyui_workflow_runs set priority = 10".to_owned()),
             ("anonymous", "select auth.uid() from public.comfyui_workflows".to_owned()),
             (
                 "server for owner",
@@ -251,7 +263,7 @@ async fn forged_writes_are_refused() {
             ),
             (
                 "server for owner",
-                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour')".to_owned(),
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0')".to_owned(),
             ),
             (
                 "server for other person",
@@ -292,5 +304,24 @@ async fn a_run_of_an_invisible_workflow_is_refused() {
         let outcome = asked(&admin, &people, "server for other person", &sql).await;
 
         assert_eq!(outcome, if is_public { Rows(1) } else { No });
+    }
+}
+
+/// Where a run stands is told to its owner alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outlook_of_a_run_is_its_owners() {
+    let database = Database::new(Kind::Bare).await;
+    let people = seed(&database).await;
+    let admin = database.admin().await;
+    let id: String = admin
+        .query_one("select id::text from public.comfyui_workflow_runs", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let outlook = format!("select * from atelier.queue_outlook('{id}')");
+    admin.batch_execute("begin").await.unwrap();
+    for (asker, rows) in [("owner", 1), ("other person", 0), ("server for owner", 1)] {
+        let outcome = asked(&admin, &people, asker, &outlook).await;
+        assert_eq!(outcome, Rows(rows), "{asker}");
     }
 }

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use atelier_domain::page::PageRequest;
-use atelier_domain::ports::{RunQueue, RunRepo, WorkflowRepo};
+use atelier_domain::ports::{EnqueueTerms, RunRepo, WorkflowRepo};
+use atelier_domain::run::RunFilter;
 use atelier_domain::workflow::WorkflowFilter;
 use atelier_postgres::{PgOptions, PgStore};
-use atelier_testkit::build::{a_claim, a_new_run, a_workflow, an_actor};
+use atelier_testkit::build::{
+    a_claim, a_new_run, a_request_under, a_workflow, an_actor, an_answer, terms,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
@@ -99,11 +102,29 @@ async fn a_method_of_one_statement_takes_two_round_trips() {
     });
     assert_eq!(create.await, 2, "create");
     let enqueue = round_trips(async || {
-        runs.enqueue(&alice, a_new_run(workflow.id)).await.unwrap();
+        let new = a_new_run(workflow.id);
+        runs.enqueue(&alice, new, terms()).await.unwrap();
     });
     assert_eq!(enqueue.await, 2, "enqueue");
+    let enqueue_once = round_trips(async || {
+        let key = atelier_testkit::random_id().to_string();
+        let terms = EnqueueTerms {
+            idempotency: Some((a_request_under(&key, "{}"), an_answer("{}"))),
+            ..terms()
+        };
+        let new = a_new_run(workflow.id);
+        runs.enqueue(&alice, new, terms).await.unwrap();
+    });
+    assert_eq!(enqueue_once.await, 2, "enqueue once");
+    let get_run = round_trips(async || {
+        let page = runs.list(&alice, RunFilter::default(), PageRequest::default());
+        let page = page.await.unwrap();
+        runs.get(&alice, page.items[0].id).await.unwrap().unwrap();
+    });
+    assert_eq!(get_run.await, 4, "list and get");
     let claim = round_trips(async || {
-        queue.claim(a_claim("backend")).await.unwrap().unwrap();
+        let claimed = atelier_testkit::claim(&queue, a_claim("backend")).await;
+        claimed.unwrap();
     });
     assert_eq!(claim.await, 2, "claim");
 }

@@ -1,8 +1,8 @@
 //! What the conformance suite cannot reach: the connection behind the signals.
 
-use atelier_domain::ports::{RunRepo, RunSignals, RunTopic, SignalStream, WorkflowRepo};
+use atelier_domain::ports::{RunSignals, RunTopic, SignalStream, WorkflowRepo};
 use atelier_testkit::build::{a_new_run, a_workflow, an_actor};
-use atelier_testkit::{PATIENCE, wait_until};
+use atelier_testkit::{PATIENCE, enqueue, wait_until};
 use futures_util::StreamExt;
 
 use crate::support::{Database, Kind, scalar};
@@ -52,11 +52,7 @@ async fn a_lost_connection_wakes_everybody_and_is_replaced() {
         .create(&alice, a_workflow())
         .await
         .unwrap();
-    store
-        .runs()
-        .enqueue(&alice, a_new_run(workflow.id))
-        .await
-        .unwrap();
+    enqueue(&store.runs(), &alice, a_new_run(workflow.id)).await;
     woken("a run after that", &mut streams[0]).await;
 }
 

@@ -1,9 +1,8 @@
 use async_trait::async_trait;
 use atelier_domain::output::BackendFile;
 use atelier_domain::ports::{
-    BackendInformation, BackendQueue, CancelOutcome, ComfyClient, ComfyError, ComfyEvents,
-    LoraCatalogue, OutputReader, PromptOutcome, PromptResult, PromptState, PromptSubmission,
-    SubmittedPrompt,
+    BackendInformation, BackendQueue, ComfyClient, ComfyError, ComfyEvents, LoraCatalogue,
+    OutputReader, PromptOutcome, PromptResult, PromptState, PromptSubmission, SubmittedPrompt,
 };
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc::unbounded_channel;
@@ -75,15 +74,12 @@ impl ComfyClient for ScriptedComfy {
         })
     }
 
-    async fn cancel(&self, prompt_id: &str) -> Result<CancelOutcome, ComfyError> {
+    async fn cancel(&self, prompt_id: &str) -> Result<(), ComfyError> {
         let mut state = self.open()?;
         let found = state
             .prompts
             .get(prompt_id)
             .map(|prompt| prompt.state.clone());
-        if state.cancel_unsupported && found == Some(PromptState::Running) {
-            return Ok(CancelOutcome::Unsupported);
-        }
         state.cancelled.push(prompt_id.to_owned());
         match found {
             Some(PromptState::Running) => {
@@ -99,7 +95,7 @@ impl ComfyClient for ScriptedComfy {
             Some(PromptState::Pending { .. }) => state.enter(prompt_id, PromptState::Unknown),
             Some(PromptState::Finished(_) | PromptState::Unknown) | None => {}
         }
-        Ok(CancelOutcome::Requested)
+        Ok(())
     }
 
     async fn queue(&self) -> Result<BackendQueue, ComfyError> {

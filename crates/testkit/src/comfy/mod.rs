@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use atelier_domain::output::{BackendFile, BackendFolder, BackendOutput, BackendOutputContent};
-use atelier_domain::ports::{ComfyError, ComfyEvent, LoraCatalogue, PromptState, PromptSubmission};
+use atelier_domain::ports::{
+    ComfyError, ComfyEvent, LoraCatalogue, PreviewImage, PromptState, PromptSubmission,
+};
 use bytes::Bytes;
 
 pub use script::{PromptScript, SubmitAnswer, Then};
@@ -87,11 +89,6 @@ impl ScriptedComfy {
         self.lock().files.remove(&file_key(file));
     }
 
-    /// Makes the backend too old to cancel what runs.
-    pub fn cannot_cancel(&self) {
-        self.lock().cancel_unsupported = true;
-    }
-
     /// Moves a prompt to another state; tells the socket of its end or start.
     /// A prompt that the backend does not know becomes known.
     pub fn set_state(&self, prompt_id: &str, prompt_state: PromptState) {
@@ -103,6 +100,15 @@ impl ScriptedComfy {
         for socket in self.lock().sockets.values() {
             drop(socket.send(Ok(event.clone())));
         }
+    }
+
+    /// Sends every socket a preview of a prompt, from node `node_id`.
+    pub fn push_preview(&self, prompt_id: &str, node_id: &str, image: PreviewImage) {
+        self.push(&ComfyEvent::Preview {
+            prompt_id: prompt_id.to_owned(),
+            node_id: node_id.to_owned(),
+            image,
+        });
     }
 
     /// Ends every socket.

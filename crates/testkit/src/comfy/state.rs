@@ -18,7 +18,6 @@ pub(super) struct ComfyState {
     /// Prompts that wait or run, in the order of their submission.
     pub(super) order: Vec<String>,
     pub(super) cancelled: Vec<String>,
-    pub(super) cancel_unsupported: bool,
     pub(super) files: HashMap<FileKey, StoredFile>,
     pub(super) catalogue: LoraCatalogue,
     pub(super) version: String,

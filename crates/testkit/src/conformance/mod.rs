@@ -30,6 +30,7 @@
 pub mod blob_store;
 pub mod lora_folder;
 pub mod lora_repo;
+pub mod run_previews;
 pub mod run_queue;
 pub mod run_repo;
 pub mod run_signals;
@@ -38,11 +39,17 @@ pub mod workflow_repo;
 use std::any::Any;
 use std::sync::Arc;
 
+use atelier_domain::ids::UserId;
 use atelier_domain::page::{Page, PageLimit, PageRequest};
+use futures_util::future::BoxFuture;
 
 /// What must live as long as a harness: a temporary folder, a database.
 /// `Arc::new(())` for nothing.
 pub type KeepAlive = Arc<dyn Any + Send + Sync>;
+
+/// Makes the answers to a person's idempotent requests older than they are
+/// kept.
+pub type AgeAnswers = Arc<dyn Fn(UserId) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Stamps each case as a test.
 #[doc(hidden)]

@@ -3,9 +3,12 @@
 mod claims;
 mod endings;
 mod leases;
+mod orders;
+mod placement;
 mod races;
 mod releases;
 mod reports;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +16,22 @@ use std::time::Duration;
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::RunId;
 use atelier_domain::ports::{
-    ClaimRequest, ClaimedRun, QueueError, RunQueue, RunRepo, RunReport, WorkflowRepo, WriteOutcome,
+    ClaimRequest, ClaimedRun, LoraRepo, QueueError, RunQueue, RunRepo, RunReport, WorkflowRepo,
+    WriteOutcome,
 };
 use atelier_domain::run::{NewRun, Run, RunEvent, RunEventKind, RunStatus};
 
 pub use claims::*;
 pub use endings::*;
 pub use leases::*;
+pub use orders::*;
+pub use placement::*;
 pub use races::*;
 pub use releases::*;
 pub use reports::*;
+pub use waits::*;
 
-use super::KeepAlive;
+use super::{AgeAnswers, KeepAlive};
 use crate::build::{a_claim, a_new_run, a_workflow, an_actor, next_time};
 
 /// A store under test. It must be this harness's alone: a claim takes whatever
@@ -36,6 +43,11 @@ pub struct Harness {
     pub runs: Arc<dyn RunRepo>,
     /// Workflows in the same store.
     pub workflows: Arc<dyn WorkflowRepo>,
+    /// LoRAs in the same store.
+    pub loras: Arc<dyn LoraRepo>,
+    /// Makes the answers to a person's idempotent requests older than they are
+    /// kept.
+    pub age_answers: AgeAnswers,
     /// What must live as long as the harness.
     pub keep_alive: KeepAlive,
 }
@@ -59,7 +71,7 @@ impl Harness {
 
     async fn enqueued(&self, owner: &Actor) -> RunId {
         let new = self.new_run(owner).await;
-        self.runs.enqueue(owner, new).await.unwrap().id
+        crate::enqueue(&*self.runs, owner, new).await.id
     }
 
     async fn claimed(&self) -> ClaimedRun {
@@ -67,7 +79,7 @@ impl Harness {
     }
 
     async fn claimed_by(&self, request: ClaimRequest) -> ClaimedRun {
-        let claimed = self.queue.claim(request).await.unwrap();
+        let claimed = crate::claim(&*self.queue, request).await;
         claimed.expect("a run waits")
     }
 
@@ -148,6 +160,14 @@ fn a_brief_claim() -> ClaimRequest {
     }
 }
 
+/// Has run out as soon as it is there.
+fn an_expired_claim() -> ClaimRequest {
+    ClaimRequest {
+        lease: Duration::ZERO,
+        ..a_claim(BACKEND)
+    }
+}
+
 fn prompt_id_report(prompt_id: &str) -> RunReport {
     RunReport {
         comfyui_prompt_id: Some(prompt_id.to_owned()),
@@ -205,9 +225,32 @@ macro_rules! run_queue_conformance {
             a_hand_over_counts_no_attempt_and_remembers_the_backend,
             a_lost_worker_counts_an_attempt_and_remembers_the_backend,
             a_lost_backend_counts_an_attempt_and_is_forgotten,
-            the_last_attempt_fails_the_run,
+            a_hand_over_of_what_runs_nowhere_leaves_the_run_to_all,
+            a_run_of_a_lost_worker_may_live_under_its_own_id,
+            each_class_of_losses_has_its_own_budget,
             hand_overs_never_exhaust_a_run,
             a_new_attempt_begins_its_progress_anew,
+            a_run_that_may_be_alive_keeps_its_progress,
+            a_run_to_be_cancelled_ends_when_it_is_given_back_for_good,
+            higher_priorities_of_one_person_come_first,
+            priorities_do_not_count_between_people,
+            runs_that_may_be_alive_come_first_however_full_the_backend_is,
+            a_backend_takes_no_more_than_it_may_have,
+            a_run_is_left_to_the_backend_with_its_loras,
+            a_run_is_left_to_the_backend_with_its_checkpoint,
+            a_run_is_left_briefly_to_the_backend_with_fewer_runs,
+            loras_count_more_than_checkpoints_and_those_more_than_runs,
+            a_backend_that_cannot_take_a_run_is_not_waited_for,
+            a_run_is_left_to_another_backend_for_a_while_only,
+            what_is_left_to_others_keeps_nobody_else_waiting,
+            stranded_runs_are_freed_for_all,
+            a_stranded_run_to_be_cancelled_ends,
+            overdue_runs_that_wait_again_are_timed_out,
+            a_run_that_never_began_has_all_the_time,
+            strays_are_those_that_are_over_or_elsewhere,
+            old_answers_are_forgotten,
+            the_pace_of_recent_runs_gives_an_estimate,
+            any_order_of_steps_comes_to_an_end,
             events_of_writers_at_once_have_no_gap,
             a_cancellation_is_never_lost_to_a_claim,
         }

@@ -1,6 +1,8 @@
 //! What every [`RunRepo`] must do, as far as it needs no worker; the rest
 //! stands in [`run_queue`](super::run_queue).
 
+mod terms;
+
 use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
@@ -10,8 +12,10 @@ use atelier_domain::run::{NewRun, Run, RunEvent, RunEventKind, RunFilter, RunSta
 use atelier_domain::workflow::NewWorkflow;
 use serde_json::json;
 
-use super::{KeepAlive, LIMITS, all_pages, page};
-use crate::build::{a_new_run, a_workflow, an_actor, next_time};
+pub use self::terms::*;
+
+use super::{AgeAnswers, KeepAlive, LIMITS, all_pages, page};
+use crate::build::{a_new_run, a_workflow, an_actor, next_time, terms as widest};
 use crate::random_id;
 
 /// A store under test. It may be shared with other tests, as long as no worker
@@ -21,6 +25,9 @@ pub struct Harness {
     pub runs: Arc<dyn RunRepo>,
     /// Workflows in the same store.
     pub workflows: Arc<dyn WorkflowRepo>,
+    /// Makes the answers to a person's idempotent requests older than they are
+    /// kept.
+    pub age_answers: AgeAnswers,
     /// What must live as long as the harness.
     pub keep_alive: KeepAlive,
 }
@@ -38,7 +45,7 @@ impl Harness {
 
     async fn enqueued(&self, owner: &Actor, workflow: WorkflowId) -> Run {
         let new = a_new_run(workflow);
-        self.runs.enqueue(owner, new).await.unwrap()
+        crate::enqueue(&*self.runs, owner, new).await
     }
 
     async fn cancelled(&self, owner: &Actor, id: RunId) -> Run {
@@ -71,10 +78,10 @@ pub async fn an_enqueued_run_is_read_back(h: &Harness) {
     new.input_params
         .insert("nested".to_owned(), json!({"a": [1, null, "ü"], "n": 0.5}));
 
-    let run = h.runs.enqueue(&alice, new.clone()).await.unwrap();
+    let run = crate::enqueue(&*h.runs, &alice, new.clone()).await;
 
     assert_eq!(run.id, new.id);
-    assert_eq!(run.workflow_id, Some(new.workflow_id));
+    assert_eq!(run.workflow_id, new.workflow_id);
     assert_eq!(run.user_id, alice.user_id());
     assert_eq!(run.status, RunStatus::Pending);
     assert_eq!(run.phase, None);
@@ -124,7 +131,7 @@ pub async fn a_taken_run_id_is_a_conflict(h: &Harness) {
             ..a_new_run(workflow)
         };
 
-        let outcome = h.runs.enqueue(actor, second).await;
+        let outcome = h.runs.enqueue(actor, second, widest()).await;
 
         assert!(
             matches!(outcome, Err(RepoError::Conflict(Conflict::Id))),
@@ -273,7 +280,7 @@ pub async fn pages_of_runs_join_to_the_whole_list(h: &Harness) {
         if count % 2 == 0 {
             new.created_at = moment;
         }
-        let run = h.runs.enqueue(&alice, new).await.unwrap();
+        let run = crate::enqueue(&*h.runs, &alice, new).await;
         expected.push(run);
     }
     expected.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.id.as_uuid())));
@@ -333,6 +340,17 @@ macro_rules! run_repo_conformance {
             events_are_read_in_order_from_anywhere,
             pages_of_runs_join_to_the_whole_list,
             run_filters_narrow_the_list,
+            a_waiting_run_knows_its_place,
+            a_run_keeps_its_priority_timeout_and_what_it_repeats,
+            a_blueprint_holds_what_a_run_needs,
+            nobody_has_more_runs_waiting_than_allowed,
+            the_cap_holds_for_many_requests_at_once,
+            a_request_is_carried_out_once,
+            another_body_under_the_same_key_is_different,
+            keys_count_within_person_method_and_path,
+            answers_are_forgotten_after_a_day,
+            a_refused_request_leaves_no_answer,
+            requests_at_once_are_carried_out_once,
         }
     };
 }

@@ -38,7 +38,7 @@ impl Harness {
     async fn enqueued(&self, owner: &Actor) -> RunId {
         let workflow = self.workflows.create(owner, a_workflow()).await.unwrap();
         let new = a_new_run(workflow.id);
-        self.runs.enqueue(owner, new).await.unwrap().id
+        crate::enqueue(&*self.runs, owner, new).await.id
     }
 }
 
@@ -72,10 +72,10 @@ pub async fn every_later_run_wakes_the_workers_again(h: &Harness) {
         h.enqueued(&an_actor()).await;
         woken("enqueueing again", &mut stream).await;
     }
-    let claimed = h.queue.claim(a_claim("backend")).await.unwrap().unwrap();
+    let claimed = crate::claim(&*h.queue, a_claim("backend")).await.unwrap();
     settled(&mut stream).await;
 
-    let reason = ReleaseReason::HandOver;
+    let reason = ReleaseReason::HandOver { may_live: false };
     let released = h.queue.release(claimed.run_id, claimed.token, reason).await;
 
     assert!(released.is_ok(), "{released:?}");
@@ -87,7 +87,7 @@ pub async fn every_step_of_a_run_wakes_its_watchers(h: &Harness) {
     let id = h.enqueued(&an_actor()).await;
     let mut stream = h.signals.watch(RunTopic::Run(id));
 
-    let claimed = h.queue.claim(a_claim("backend")).await.unwrap().unwrap();
+    let claimed = crate::claim(&*h.queue, a_claim("backend")).await.unwrap();
     woken("claiming", &mut stream).await;
 
     settled(&mut stream).await;
@@ -107,7 +107,7 @@ pub async fn every_step_of_a_run_wakes_its_watchers(h: &Harness) {
 pub async fn a_cancellation_wakes_the_watchers(h: &Harness) {
     let alice = an_actor();
     let running = h.enqueued(&alice).await;
-    h.queue.claim(a_claim("backend")).await.unwrap().unwrap();
+    crate::claim(&*h.queue, a_claim("backend")).await.unwrap();
     let pending = h.enqueued(&alice).await;
     for id in [running, pending] {
         let mut stream = h.signals.watch(RunTopic::Run(id));
@@ -137,7 +137,7 @@ pub async fn all_watchers_are_woken(h: &Harness) {
 pub async fn a_change_before_the_first_poll_is_not_missed(h: &Harness) {
     let id = h.enqueued(&an_actor()).await;
     let mut stream = h.signals.watch(RunTopic::Run(id));
-    let claimed = h.queue.claim(a_claim("backend")).await.unwrap().unwrap();
+    let claimed = crate::claim(&*h.queue, a_claim("backend")).await.unwrap();
     let outcome = h.queue.complete(id, claimed.token, vec![]).await;
     assert!(outcome.is_ok(), "{outcome:?}");
 

@@ -1,14 +1,16 @@
 //! Every repository, the run queue and the signals, over one shared state.
 
+mod answers;
 mod loras;
 mod paging;
+mod placement;
 mod queue;
 mod run_row;
 mod runs;
 mod signals;
 mod workflows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,7 +28,9 @@ pub use runs::FakeRunRepo;
 pub use signals::FakeRunSignals;
 pub use workflows::FakeWorkflowRepo;
 
+use answers::{AnswerKey, AnswerRow};
 use loras::LoraRow;
+use placement::Told;
 use run_row::RunRow;
 use signals::Watcher;
 
@@ -61,6 +65,11 @@ struct State {
     /// When each user was served last, as a count of claims.
     served: HashMap<UserId, u64>,
     claims: u64,
+    answers: HashMap<AnswerKey, AnswerRow>,
+    /// What each worker said of each backend: backend, worker.
+    backends: HashMap<(String, String), Told>,
+    /// Which LoRAs are on which backend's disk.
+    copies: HashSet<(LoraId, String)>,
     watchers: Vec<Watcher>,
 }
 
@@ -119,6 +128,13 @@ impl FakeStore {
         if let Some(row) = self.lock().loras.get_mut(&id) {
             row.last_sign_of_life = long_ago;
         }
+    }
+
+    /// Makes the answers to a person's idempotent requests older than they are
+    /// kept.
+    pub fn age_answers(&self, owner: UserId) {
+        let long_ago = self.now() - answers::KEPT - answers::KEPT;
+        self.lock().age_answers(owner, long_ago);
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -1,16 +1,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use atelier_domain::ids::{ClaimToken, RunId};
+use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason, RunQueue, RunReport, RunTopic,
+    BackendReport, ClaimOutcome, ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason,
+    RunQueue, RunReport, RunTopic,
 };
-use atelier_domain::run::{RunEventKind, RunFailure, RunStatus, RunTransition};
-use serde_json::json;
+use atelier_domain::run::{RunFailure, RunStatus, RunTransition};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::FakeStore;
-use super::run_row::{Claim, RunRow, progress_data};
+use super::placement::{Placement, Told};
+use super::run_row::{Claim, RunRow};
+use super::{FakeStore, State};
 
 /// The runs of a [`FakeStore`], for workers.
 #[derive(Clone, Debug)]
@@ -42,42 +44,91 @@ impl FakeRunQueue {
         }
         Ok(result)
     }
-}
 
-#[async_trait]
-impl RunQueue for FakeRunQueue {
-    async fn claim(&self, request: ClaimRequest) -> Result<Option<ClaimedRun>, QueueError> {
+    /// Changes the runs that have a time for it and are beyond that, the
+    /// longest first, at most `limit`; says which.
+    fn beyond(
+        &self,
+        limit: u16,
+        due: impl Fn(&RunRow) -> Option<DateTime<Utc>>,
+        change: impl Fn(&mut RunRow, DateTime<Utc>),
+    ) -> Result<Vec<RunId>, QueueError> {
         let now = self.0.now();
         let mut state = self.0.open()?;
-        let Some(run_id) = state.waiting().into_iter().next() else {
-            return Ok(None);
-        };
-        let Some(row) = state.runs.get_mut(&run_id) else {
-            return Ok(None);
-        };
+        let mut found: Vec<_> = state
+            .runs
+            .values()
+            .filter_map(|row| Some((due(row)?, row.run.id)))
+            .filter(|(due, _)| *due < now)
+            .collect();
+        found.sort_unstable();
+        found.truncate(usize::from(limit));
+        let found: Vec<RunId> = found.into_iter().map(|(_, id)| id).collect();
+        for id in &found {
+            if let Some(row) = state.runs.get_mut(id) {
+                change(row, now);
+            }
+            state.signal(RunTopic::Run(*id));
+        }
+        state.signal(RunTopic::Queue);
+        Ok(found)
+    }
+}
+
+impl State {
+    fn begin(
+        &mut self,
+        id: RunId,
+        request: ClaimRequest,
+        now: DateTime<Utc>,
+    ) -> Option<ClaimedRun> {
+        let row = self.runs.get_mut(&id)?;
         let claim = Claim {
             token: request.token,
             until: now + request.lease,
         };
-        let earlier_backend = row.earlier_backend.clone();
-        row.begin(claim, request.backend, now);
+        let resumes = row.begin(claim, request.backend, now);
+        let begun = row.run.started_at.unwrap_or(now);
+        let left = begun + Duration::from_secs(row.run.timeout_s.into()) - now;
         let claimed = ClaimedRun {
             token: request.token,
-            run_id,
+            run_id: id,
             user_id: row.run.user_id,
             workflow_id: row.run.workflow_id,
             attempt: row.run.attempt,
             graph: row.graph.clone(),
             nodes_total: row.nodes_total,
             lora_ids: row.lora_ids.clone(),
-            comfyui_prompt_id: row.run.comfyui_prompt_id.clone(),
-            earlier_backend,
+            progress: row.run.progress.clone(),
+            timeout_s: row.run.timeout_s,
+            remaining: left.to_std().unwrap_or_default(),
+            resumes,
         };
-        state.claims += 1;
-        let count = state.claims;
-        state.served.insert(claimed.user_id, count);
-        state.signal(RunTopic::Run(run_id));
-        Ok(Some(claimed))
+        if claimed.resumes.is_none() {
+            self.claims += 1;
+            self.served.insert(claimed.user_id, self.claims);
+        }
+        self.signal(RunTopic::Run(id));
+        Some(claimed)
+    }
+}
+
+#[async_trait]
+impl RunQueue for FakeRunQueue {
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimOutcome, QueueError> {
+        let now = self.0.now();
+        let mut state = self.0.open()?;
+        Ok(match state.place(&request, now) {
+            Placement::Take(id) => state
+                .begin(id, request, now)
+                .map_or(ClaimOutcome::Nothing, |run| {
+                    ClaimOutcome::Claimed(Box::new(run))
+                }),
+            Placement::Defer(patience) => {
+                ClaimOutcome::Deferred(patience.to_std().unwrap_or_default())
+            }
+            Placement::Nothing => ClaimOutcome::Nothing,
+        })
     }
 
     async fn heartbeat(
@@ -102,23 +153,7 @@ impl RunQueue for FakeRunQueue {
         report: RunReport,
     ) -> Result<(), QueueError> {
         let now = self.0.now();
-        self.under_claim(run, token, |row| {
-            if let Some(prompt_id) = report.comfyui_prompt_id {
-                row.run.comfyui_prompt_id = Some(prompt_id);
-            }
-            if let Some(phase) = report.phase
-                && row.run.phase != Some(phase)
-            {
-                row.run.phase = Some(phase);
-                row.record(RunEventKind::Phase, json!({"phase": phase.as_str()}), now);
-            }
-            if let Some(progress) = report.progress
-                && row.run.progress != progress
-            {
-                row.record(RunEventKind::Progress, progress_data(&progress), now);
-                row.run.progress = progress;
-            }
-        })
+        self.under_claim(run, token, |row| row.report(report, now))
     }
 
     async fn complete(
@@ -169,29 +204,75 @@ impl RunQueue for FakeRunQueue {
     }
 
     async fn recover_expired(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
-        let now = self.0.now();
-        let mut state = self.0.open()?;
-        let mut expired: Vec<_> = state
-            .runs
-            .values()
-            .filter_map(|row| Some((row.claim.as_ref()?.until, row.run.id)))
-            .filter(|(until, _)| *until < now)
-            .collect();
-        expired.sort_unstable();
-        expired.truncate(usize::from(limit));
-        let recovered: Vec<RunId> = expired.into_iter().map(|(_, id)| id).collect();
-        for id in &recovered {
-            let Some(row) = state.runs.get_mut(id) else {
-                continue;
-            };
-            if row.cancel_requested && row.run.comfyui_prompt_id.is_none() {
-                row.end(RunTransition::Cancel, None, Vec::new(), now);
-            } else {
+        self.beyond(
+            limit,
+            |row| Some(row.claim.as_ref()?.until),
+            |row, now| {
                 row.release(ReleaseReason::WorkerLost, now);
-            }
-            state.signal(RunTopic::Run(*id));
-        }
-        state.signal(RunTopic::Queue);
-        Ok(recovered)
+            },
+        )
+    }
+
+    async fn free_stranded(
+        &self,
+        patience: Duration,
+        limit: u16,
+    ) -> Result<Vec<RunId>, QueueError> {
+        let patience = TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
+        self.beyond(
+            limit,
+            |row| {
+                let strands = row.run.status == RunStatus::Pending && row.lives_on.is_some();
+                let due = row.waiting_since.checked_add_signed(patience);
+                due.filter(|_| strands)
+            },
+            RunRow::free,
+        )
+    }
+
+    async fn time_out_overdue(&self, limit: u16) -> Result<Vec<RunId>, QueueError> {
+        self.beyond(
+            limit,
+            |row| {
+                let waits = row.run.status == RunStatus::Pending;
+                let begun = row.run.started_at.filter(|_| waits)?;
+                Some(begun + Duration::from_secs(row.run.timeout_s.into()))
+            },
+            |row, now| {
+                let failure = RunFailure::timed_out(row.run.timeout_s.into());
+                row.end(RunTransition::TimeOut, Some(failure), Vec::new(), now);
+            },
+        )
+    }
+
+    async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError> {
+        let state = self.0.open()?;
+        let is_stray = |id: &RunId| {
+            state.runs.get(id).is_some_and(|row| match row.run.status {
+                RunStatus::Pending => row.lives_on.as_deref().is_some_and(|on| on != backend),
+                RunStatus::Running => row.run.backend.as_deref() != Some(backend),
+                RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => true,
+            })
+        };
+        Ok(found.into_iter().filter(is_stray).collect())
+    }
+
+    async fn tell_backend(&self, report: BackendReport) -> Result<(), QueueError> {
+        let at = self.0.now();
+        let key = (report.backend.clone(), report.worker.clone());
+        self.0.open()?.backends.insert(key, Told { report, at });
+        Ok(())
+    }
+
+    async fn tell_loras(&self, backend: &str, loras: Vec<LoraId>) -> Result<(), QueueError> {
+        let mut state = self.0.open()?;
+        let copies = loras.into_iter().map(|lora| (lora, backend.to_owned()));
+        state.copies.extend(copies);
+        Ok(())
+    }
+
+    async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError> {
+        let now = self.0.now();
+        Ok(self.0.open()?.forget_answers(limit, now))
     }
 }

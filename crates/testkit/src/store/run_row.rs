@@ -2,10 +2,10 @@ use atelier_domain::actor::Actor;
 use atelier_domain::graph::GraphJson;
 use atelier_domain::ids::{ClaimToken, LoraId};
 use atelier_domain::output::RunOutput;
-use atelier_domain::ports::ReleaseReason;
+use atelier_domain::ports::{ReleaseReason, RunReport};
 use atelier_domain::run::{
-    NewRun, Run, RunEvent, RunEventKind, RunFailure, RunFailureCode, RunProgress, RunStatus,
-    RunTransition,
+    NewRun, Run, RunBlueprint, RunEvent, RunEventKind, RunFailure, RunLoss, RunPhase, RunProgress,
+    RunStatus, RunTransition,
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -16,9 +16,14 @@ pub(super) struct RunRow {
     pub(super) graph: GraphJson,
     pub(super) nodes_total: u32,
     pub(super) lora_ids: Vec<LoraId>,
+    pub(super) checkpoint: Option<String>,
     pub(super) claim: Option<Claim>,
     pub(super) cancel_requested: bool,
-    pub(super) earlier_backend: Option<String>,
+    /// The backend that may have it, from the moment that it is submitted.
+    pub(super) lives_on: Option<String>,
+    pub(super) waiting_since: DateTime<Utc>,
+    pub(super) deferred_since: Option<DateTime<Utc>>,
+    losses: [(RunLoss, u32); 3],
     pub(super) events: Vec<RunEvent>,
 }
 
@@ -30,82 +35,163 @@ pub(super) struct Claim {
 
 impl RunRow {
     pub(super) fn new(actor: &Actor, new: NewRun) -> Self {
-        let run = Run {
-            id: new.id,
-            workflow_id: Some(new.workflow_id),
-            user_id: actor.user_id(),
-            status: RunStatus::Pending,
-            phase: None,
-            queue_position: None,
-            progress: fresh_progress(new.nodes_total),
-            input_params: new.input_params,
-            comfyui_prompt_id: None,
-            backend: None,
-            outputs: Vec::new(),
-            error: None,
-            attempt: 0,
-            created_at: new.created_at,
-            started_at: None,
-            completed_at: None,
-        };
+        let created_at = new.created_at;
         let mut row = Self {
-            run,
+            run: new.pending(actor.user_id()),
             graph: new.graph,
             nodes_total: new.nodes_total,
             lora_ids: new.lora_ids,
+            checkpoint: new.checkpoint,
             claim: None,
             cancel_requested: false,
-            earlier_backend: None,
+            lives_on: None,
+            waiting_since: created_at,
+            deferred_since: None,
+            losses: RunLoss::ALL.map(|loss| (loss, 0)),
             events: Vec::new(),
         };
-        row.enter(RunStatus::Pending, new.created_at);
+        row.enter(RunStatus::Pending, created_at);
         row
     }
 
-    /// Begins an attempt.
-    pub(super) fn begin(&mut self, claim: Claim, backend: String, at: DateTime<Utc>) {
+    pub(super) fn blueprint(&self) -> RunBlueprint {
+        RunBlueprint {
+            status: self.run.status,
+            workflow_id: self.run.workflow_id,
+            input_params: self.run.input_params.clone(),
+            graph: self.graph.clone(),
+            nodes_total: self.nodes_total,
+            lora_ids: self.lora_ids.clone(),
+            checkpoint: self.checkpoint.clone(),
+            priority: self.run.priority,
+            timeout_s: self.run.timeout_s,
+        }
+    }
+
+    /// Whether it waits for that backend alone.
+    pub(super) fn returns_to(&self, backend: &str) -> bool {
+        self.run.status == RunStatus::Pending && self.lives_on.as_deref() == Some(backend)
+    }
+
+    /// Begins an attempt; says what the backend may call an earlier one.
+    pub(super) fn begin(
+        &mut self,
+        claim: Claim,
+        backend: String,
+        at: DateTime<Utc>,
+    ) -> Option<String> {
         let running = self.after(RunTransition::Claim);
+        let resumes = self.lives_on.is_some().then(|| {
+            let own_id = || self.run.id.to_string();
+            self.run.comfyui_prompt_id.clone().unwrap_or_else(own_id)
+        });
+        let fresh = self.fresh_progress();
+        self.run.progress = if resumes.is_some() {
+            RunProgress {
+                value: self.run.progress.value,
+                nodes_done: self.run.progress.nodes_done,
+                ..fresh
+            }
+        } else {
+            fresh
+        };
         self.claim = Some(claim);
         self.run.attempt += 1;
         self.run.backend = Some(backend);
-        self.run.progress = fresh_progress(self.nodes_total);
         self.run.started_at.get_or_insert(at);
+        self.deferred_since = None;
         self.enter(running, at);
+        resumes
+    }
+
+    /// Records how the run goes on.
+    pub(super) fn report(&mut self, report: RunReport, at: DateTime<Utc>) {
+        let submits = |phase: RunPhase| phase >= RunPhase::Submitting;
+        if report.comfyui_prompt_id.is_some() || report.phase.is_some_and(submits) {
+            self.lives_on.clone_from(&self.run.backend);
+        }
+        if let Some(prompt_id) = report.comfyui_prompt_id {
+            self.run.comfyui_prompt_id = Some(prompt_id);
+        }
+        if let Some(phase) = report.phase
+            && self.run.phase != Some(phase)
+        {
+            self.run.phase = Some(phase);
+            self.record(RunEventKind::Phase, json!({"phase": phase.as_str()}), at);
+        }
+        if let Some(progress) = report.progress
+            && self.run.progress != progress
+        {
+            self.record(RunEventKind::Progress, progress_data(&progress), at);
+            self.run.progress = progress;
+        }
     }
 
     /// Gives the run back after its worker or its backend.
     pub(super) fn release(&mut self, reason: ReleaseReason, at: DateTime<Utc>) -> RunStatus {
-        let attempt = self.run.attempt;
-        let transition = match reason {
-            ReleaseReason::HandOver => RunTransition::HandOver,
-            ReleaseReason::WorkerLost | ReleaseReason::BackendLost => {
-                RunTransition::Release { attempt }
-            }
-        };
+        let transition = self.releasing(reason);
         let status = self.after(transition);
         let backend = self.run.backend.take();
-        match reason {
-            ReleaseReason::HandOver => {
-                self.run.attempt -= 1;
-                self.earlier_backend = backend;
-            }
-            ReleaseReason::WorkerLost => self.earlier_backend = backend,
-            ReleaseReason::BackendLost => {
-                self.earlier_backend = None;
-                self.run.comfyui_prompt_id = None;
-            }
+        if transition == RunTransition::HandOver {
+            self.run.attempt -= 1;
         }
-        if status == RunStatus::Failed {
-            self.set_error(
-                RunFailure::new(
-                    RunFailureCode::AttemptsExhausted,
-                    format!("the run was begun {attempt} times and lost its worker or its backend each time"),
-                ),
-                at,
-            );
+        self.waiting_since = at;
+        if reason.may_live() {
+            self.lives_on = backend;
+            self.run.progress = RunProgress {
+                value: self.run.progress.value,
+                nodes_done: self.run.progress.nodes_done,
+                nodes_total: self.run.progress.nodes_total,
+                ..RunProgress::default()
+            };
+        } else {
+            self.forget_backend();
+        }
+        if let RunTransition::Lose { loss, count } = transition
+            && status == RunStatus::Failed
+        {
+            self.set_error(RunFailure::exhausted(loss, count), at);
         }
         self.enter(status, at);
         status
+    }
+
+    fn releasing(&mut self, reason: ReleaseReason) -> RunTransition {
+        let was_submitted = self.lives_on.is_some() || self.run.comfyui_prompt_id.is_some();
+        // Whoever hands a run over has said so; nobody asked the others.
+        let is_told = matches!(reason, ReleaseReason::HandOver { .. });
+        if self.cancel_requested && !(reason.may_live() && (is_told || was_submitted)) {
+            return RunTransition::Cancel;
+        }
+        let lost = self
+            .losses
+            .iter_mut()
+            .find(|(class, _)| Some(*class) == reason.loss());
+        match lost {
+            None => RunTransition::HandOver,
+            Some((loss, count)) => {
+                *count += 1;
+                RunTransition::Lose {
+                    loss: *loss,
+                    count: *count,
+                }
+            }
+        }
+    }
+
+    /// Makes a run that waits for one backend free for all, or ends it if its
+    /// owner wants that.
+    pub(super) fn free(&mut self, at: DateTime<Utc>) {
+        self.forget_backend();
+        if self.cancel_requested {
+            self.end(RunTransition::Cancel, None, Vec::new(), at);
+        }
+    }
+
+    fn forget_backend(&mut self) {
+        self.lives_on = None;
+        self.run.comfyui_prompt_id = None;
+        self.run.progress = self.fresh_progress();
     }
 
     /// Ends the run with what outputs there are.
@@ -130,7 +216,10 @@ impl RunRow {
                 value: 1.0,
                 nodes_done: nodes_total,
                 nodes_total,
-                ..RunProgress::default()
+                current_node: None,
+                step: None,
+                steps: None,
+                ..self.run.progress
             };
         }
         if let Some(failure) = failure {
@@ -139,8 +228,7 @@ impl RunRow {
         self.enter(status, at);
     }
 
-    /// Writes an event.
-    pub(super) fn record(&mut self, kind: RunEventKind, data: Value, at: DateTime<Utc>) {
+    fn record(&mut self, kind: RunEventKind, data: Value, at: DateTime<Utc>) {
         let sequence = self.events.last().map_or(1, |last| last.sequence + 1);
         self.events.push(RunEvent {
             sequence,
@@ -180,9 +268,16 @@ impl RunRow {
         let data = json!({"status": status.as_str(), "attempt": self.run.attempt});
         self.record(RunEventKind::Status, data, at);
     }
+
+    fn fresh_progress(&self) -> RunProgress {
+        RunProgress {
+            nodes_total: self.nodes_total,
+            ..RunProgress::default()
+        }
+    }
 }
 
-pub(super) fn progress_data(progress: &RunProgress) -> Value {
+fn progress_data(progress: &RunProgress) -> Value {
     json!({
         "value": progress.value,
         "nodes_done": progress.nodes_done,
@@ -190,12 +285,7 @@ pub(super) fn progress_data(progress: &RunProgress) -> Value {
         "current_node": progress.current_node,
         "step": progress.step,
         "steps": progress.steps,
+        "lora_bytes_done": progress.lora_bytes_done,
+        "lora_bytes_total": progress.lora_bytes_total,
     })
-}
-
-fn fresh_progress(nodes_total: u32) -> RunProgress {
-    RunProgress {
-        nodes_total,
-        ..RunProgress::default()
-    }
 }

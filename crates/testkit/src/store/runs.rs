@@ -1,11 +1,15 @@
 use async_trait::async_trait;
 use atelier_domain::actor::Actor;
-use atelier_domain::ids::{RunId, UserId};
+use atelier_domain::idempotency::{EarlierRequest, IdempotentRequest};
+use atelier_domain::ids::RunId;
 use atelier_domain::page::{Page, PageRequest};
-use atelier_domain::ports::{Conflict, RepoError, RunRepo, RunTopic, WriteOutcome};
-use atelier_domain::run::{NewRun, Run, RunEvent, RunFilter, RunStatus, RunTransition};
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use atelier_domain::ports::{
+    Conflict, EnqueueOutcome, EnqueueTerms, RepoError, RunRepo, RunTopic, WriteOutcome,
+};
+use atelier_domain::run::{
+    NewRun, Run, RunBlueprint, RunEvent, RunFilter, RunStatus, RunTransition,
+};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::paging::page_of;
 use super::run_row::RunRow;
@@ -15,44 +19,60 @@ use super::{FakeStore, State};
 #[derive(Clone, Debug)]
 pub struct FakeRunRepo(pub(super) FakeStore);
 
-impl State {
-    /// The waiting runs in the order in which they will be begun, if nothing
-    /// else comes.
-    pub(super) fn waiting(&self) -> Vec<RunId> {
-        let mut left: Vec<(DateTime<Utc>, Uuid, UserId, RunId)> = self
-            .runs
-            .values()
-            .filter(|row| row.run.status == RunStatus::Pending)
-            .map(|row| {
-                let run = &row.run;
-                (run.created_at, run.id.as_uuid(), run.user_id, run.id)
-            })
-            .collect();
-        left.sort_unstable();
-        let mut served = self.served.clone();
-        let mut count = self.claims;
-        let mut order = Vec::with_capacity(left.len());
-        while let Some(next) = (0..left.len()).min_by_key(|&at| {
-            let served_at = left.get(at).and_then(|(_, _, user, _)| served.get(user));
-            (served_at.copied(), at)
-        }) {
-            let (_, _, user, run) = left.remove(next);
-            count += 1;
-            served.insert(user, count);
-            order.push(run);
-        }
-        order
-    }
+/// How many runs must have ended lately for a pace to be judged.
+const ENDS_FOR_A_PACE: usize = 5;
+/// How many of the latest ends are looked at.
+const ENDS_LOOKED_AT: usize = 50;
 
-    /// The run as its owner sees it.
-    fn view(row: &RunRow, waiting: &[RunId]) -> Run {
+impl State {
+    /// The run as its owner sees it, with its place in the queue.
+    fn view(&self, row: &RunRow, now: DateTime<Utc>) -> Run {
+        let waits = row.run.status == RunStatus::Pending && row.lives_on.is_none();
+        let position = self
+            .waiting()
+            .iter()
+            .position(|waiting| waits && *waiting == row.run.id);
+        let turns = position.and_then(|position| i32::try_from(position + 1).ok());
         Run {
-            queue_position: waiting
-                .iter()
-                .position(|waits| *waits == row.run.id)
-                .map(|position| position as u64),
+            queue_position: position.map(|position| position as u64),
+            estimated_start_at: turns.and_then(|turns| Some(now + self.pace(now)? * turns)),
             ..row.run.clone()
         }
+    }
+
+    /// How far apart the ends of runs are while the backends are busy.
+    fn pace(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let mut ends: Vec<_> = self
+            .runs
+            .values()
+            .filter(|row| matches!(row.run.status, RunStatus::Completed | RunStatus::Failed))
+            .filter_map(|row| row.run.completed_at.zip(row.run.started_at))
+            .filter(|(ended, _)| *ended > now - TimeDelta::hours(1))
+            .collect();
+        ends.sort_unstable();
+        let latest = ends.split_off(ends.len().saturating_sub(ENDS_LOOKED_AT));
+        let gaps: Vec<TimeDelta> = latest
+            .iter()
+            .zip(latest.iter().skip(1))
+            .filter(|((before, _), (_, begun))| begun < before)
+            .map(|((before, _), (ended, _))| *ended - *before)
+            .collect();
+        let count = i32::try_from(gaps.len()).ok()?;
+        (gaps.len() >= ENDS_FOR_A_PACE).then(|| gaps.into_iter().sum::<TimeDelta>() / count)
+    }
+
+    fn pending_of(&self, actor: &Actor) -> usize {
+        self.runs
+            .values()
+            .filter(|row| row.run.user_id == actor.user_id())
+            .filter(|row| row.run.status == RunStatus::Pending)
+            .count()
+    }
+
+    fn own(&self, actor: &Actor, id: RunId) -> Option<&RunRow> {
+        self.runs
+            .get(&id)
+            .filter(|row| row.run.user_id == actor.user_id())
     }
 
     fn own_run(&mut self, actor: &Actor, id: RunId) -> Option<&mut RunRow> {
@@ -64,30 +84,59 @@ impl State {
 
 #[async_trait]
 impl RunRepo for FakeRunRepo {
-    async fn enqueue(&self, actor: &Actor, new: NewRun) -> Result<Run, RepoError> {
+    async fn earlier_request(
+        &self,
+        actor: &Actor,
+        request: &IdempotentRequest,
+    ) -> Result<Option<EarlierRequest>, RepoError> {
+        let now = self.0.now();
+        Ok(self.0.open()?.earlier_request(actor, request, now))
+    }
+
+    async fn enqueue(
+        &self,
+        actor: &Actor,
+        new: NewRun,
+        terms: EnqueueTerms,
+    ) -> Result<EnqueueOutcome, RepoError> {
+        let now = self.0.now();
         let mut state = self.0.open()?;
+        let earlier = terms
+            .idempotency
+            .as_ref()
+            .and_then(|(request, _)| state.earlier_request(actor, request, now));
+        if let Some(earlier) = earlier {
+            return Ok(EnqueueOutcome::Earlier(earlier));
+        }
         if state.runs.contains_key(&new.id) {
             return Err(RepoError::Conflict(Conflict::Id));
         }
-        let id = new.id;
-        let row = RunRow::new(actor, new);
-        let mut run = row.run.clone();
-        state.runs.insert(id, row);
+        if state.pending_of(actor) as u64 >= u64::from(terms.max_pending) {
+            return Ok(EnqueueOutcome::TooManyPending);
+        }
+        let retry_of = new
+            .retry_of
+            .filter(|repeated| state.own(actor, *repeated).is_some());
+        let mut row = RunRow::new(actor, NewRun { retry_of, ..new });
+        row.waiting_since = now;
+        let run = row.run.clone();
+        state.runs.insert(run.id, row);
+        if let Some((request, answer)) = terms.idempotency {
+            state.answer(actor, &request, answer, now);
+        }
         state.signal(RunTopic::Queue);
-        run.queue_position = state
-            .waiting()
-            .iter()
-            .position(|waits| *waits == id)
-            .map(|position| position as u64);
-        Ok(run)
+        Ok(EnqueueOutcome::Enqueued(Box::new(run)))
+    }
+
+    async fn blueprint(&self, actor: &Actor, id: RunId) -> Result<Option<RunBlueprint>, RepoError> {
+        let state = self.0.open()?;
+        Ok(state.own(actor, id).map(RunRow::blueprint))
     }
 
     async fn get(&self, actor: &Actor, id: RunId) -> Result<Option<Run>, RepoError> {
-        let mut state = self.0.open()?;
-        let waiting = state.waiting();
-        Ok(state
-            .own_run(actor, id)
-            .map(|row| State::view(row, &waiting)))
+        let now = self.0.now();
+        let state = self.0.open()?;
+        Ok(state.own(actor, id).map(|row| state.view(row, now)))
     }
 
     async fn list(
@@ -97,7 +146,6 @@ impl RunRepo for FakeRunRepo {
         page: PageRequest,
     ) -> Result<Page<Run>, RepoError> {
         let state = self.0.open()?;
-        let waiting = state.waiting();
         let found = state
             .runs
             .values()
@@ -108,7 +156,7 @@ impl RunRepo for FakeRunRepo {
                     .workflow_id
                     .is_none_or(|id| row.run.workflow_id == Some(id))
             })
-            .map(|row| State::view(row, &waiting));
+            .map(|row| row.run.clone());
         Ok(page_of(found, page, Run::cursor))
     }
 
@@ -141,8 +189,8 @@ impl RunRepo for FakeRunRepo {
         after_sequence: i64,
         limit: u16,
     ) -> Result<Option<Vec<RunEvent>>, RepoError> {
-        let mut state = self.0.open()?;
-        Ok(state.own_run(actor, id).map(|row| {
+        let state = self.0.open()?;
+        Ok(state.own(actor, id).map(|row| {
             row.events
                 .iter()
                 .filter(|event| event.sequence > after_sequence)

@@ -16,7 +16,7 @@ impl Harness {
             lora_ids: vec![lora],
             ..a_new_run(workflow.id)
         };
-        self.runs.enqueue(owner, new).await.unwrap().id
+        crate::enqueue(&*self.runs, owner, new).await.id
     }
 }
 

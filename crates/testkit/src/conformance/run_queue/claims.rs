@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::{RunId, UserId};
-use atelier_domain::ports::ReleaseReason;
-use atelier_domain::run::RunStatus;
+use atelier_domain::ports::{ClaimOutcome, ClaimRequest, ReleaseReason};
+use atelier_domain::run::{NewRun, RunPriority, RunStatus};
 use tokio::task::JoinSet;
 
 use super::{BACKEND, Harness};
-use crate::build::{a_claim, an_actor};
+use crate::build::{a_claim, an_actor, next_time};
 
 /// `None` if nothing waits.
 pub async fn a_claim_of_nothing_is_none(h: &Harness) {
     let claimed = h.queue.claim(a_claim(BACKEND)).await.unwrap();
 
-    assert_eq!(claimed, None);
+    assert_eq!(claimed, ClaimOutcome::Nothing);
 }
 
 /// The claim brings everything that a worker needs.
 pub async fn a_claim_hands_over_what_was_enqueued(h: &Harness) {
     let alice = an_actor();
     let new = h.new_run(&alice).await;
-    h.runs.enqueue(&alice, new.clone()).await.unwrap();
+    crate::enqueue(&*h.runs, &alice, new.clone()).await;
     let request = a_claim(BACKEND);
 
     let claimed = h.claimed_by(request.clone()).await;
@@ -30,13 +30,18 @@ pub async fn a_claim_hands_over_what_was_enqueued(h: &Harness) {
     assert_eq!(claimed.token, request.token);
     assert_eq!(claimed.run_id, new.id);
     assert_eq!(claimed.user_id, alice.user_id());
-    assert_eq!(claimed.workflow_id, Some(new.workflow_id));
+    assert_eq!(claimed.workflow_id, new.workflow_id);
     assert_eq!(claimed.attempt, 1);
     assert_eq!(claimed.graph, new.graph);
     assert_eq!(claimed.nodes_total, new.nodes_total);
     assert_eq!(claimed.lora_ids, new.lora_ids);
-    assert_eq!(claimed.comfyui_prompt_id, None);
-    assert_eq!(claimed.earlier_backend, None);
+    assert_eq!(claimed.resumes, None);
+    assert_eq!(claimed.timeout_s, new.timeout_s);
+    let whole = Duration::from_secs(new.timeout_s.into());
+    assert!(
+        claimed.remaining <= whole && claimed.remaining > whole / 2,
+        "{claimed:?}"
+    );
 }
 
 /// Its owner sees the run running, with its backend, and an event of it.
@@ -62,7 +67,10 @@ pub async fn what_is_over_or_running_is_not_claimed(h: &Harness) {
     let running = h.enqueued(&alice).await;
     assert_eq!(h.claimed().await.run_id, running);
 
-    assert_eq!(h.queue.claim(a_claim(BACKEND)).await.unwrap(), None);
+    assert_eq!(
+        h.queue.claim(a_claim(BACKEND)).await.unwrap(),
+        ClaimOutcome::Nothing
+    );
 }
 
 /// Of one user, the oldest run.
@@ -105,7 +113,7 @@ pub async fn claims_go_round_between_users(h: &Harness) {
 
 async fn claim_all(h: &Harness) -> Vec<UserId> {
     let mut order = Vec::new();
-    while let Some(claimed) = h.queue.claim(a_claim(BACKEND)).await.unwrap() {
+    while let Some(claimed) = crate::claim(&*h.queue, a_claim(BACKEND)).await {
         order.push(claimed.user_id);
     }
     order
@@ -134,11 +142,114 @@ pub async fn a_released_run_waits_with_its_old_place(h: &Harness) {
     let claimed = h.claimed().await;
     assert_eq!(claimed.run_id, first);
 
-    let reason = ReleaseReason::HandOver;
+    let reason = ReleaseReason::HandOver { may_live: false };
     h.queue.release(first, claimed.token, reason).await.unwrap();
 
     assert_eq!(h.claimed().await.run_id, first);
     assert_eq!(h.claimed().await.run_id, second);
+}
+
+impl Harness {
+    async fn enqueued_at(&self, owner: &Actor, priority: i64) -> RunId {
+        let new = NewRun {
+            priority: RunPriority::new(priority).unwrap(),
+            ..self.new_run(owner).await
+        };
+        crate::enqueue(&*self.runs, owner, new).await.id
+    }
+}
+
+/// Of one person's runs the highest first, and of those the oldest.
+pub async fn higher_priorities_of_one_person_come_first(h: &Harness) {
+    let alice = an_actor();
+    let mut ids = Vec::new();
+    for priority in [0, -10, 10, 0, 3, 10] {
+        ids.push((priority, h.enqueued_at(&alice, priority).await));
+    }
+    let (_, last) = ids.last().unwrap();
+    let run = h.run(&alice, *last).await;
+    assert_eq!(run.priority, RunPriority::HIGHEST);
+
+    let mut order = Vec::new();
+    while let Some(claimed) = crate::claim(&*h.queue, a_claim(BACKEND)).await {
+        order.push(claimed.run_id);
+    }
+
+    // A stable sort: those of one priority keep their order.
+    ids.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
+    let expected: Vec<RunId> = ids.into_iter().map(|(_, id)| id).collect();
+    assert_eq!(order, expected);
+}
+
+/// However important somebody's runs are, everybody has a turn.
+pub async fn priorities_do_not_count_between_people(h: &Harness) {
+    let (alice, bob) = (an_actor(), an_actor());
+    for _ in 0..3 {
+        h.enqueued_at(&alice, 10).await;
+    }
+    h.enqueued_at(&bob, -10).await;
+
+    let order = claim_all(h).await;
+
+    let place = order.iter().position(|user| *user == bob.user_id());
+    assert!(place.is_some_and(|place| place < 2), "{order:?}");
+}
+
+/// What may be alive is taken up again before anything else, and by its own
+/// backend alone.
+pub async fn runs_that_may_be_alive_come_first_however_full_the_backend_is(h: &Harness) {
+    let (_, returning) = h.running().await;
+    let (_, busy) = h.running().await;
+    h.released(&returning, ReleaseReason::BackendAway).await;
+    let other = h.enqueued(&an_actor()).await;
+    let full = || ClaimRequest {
+        max_in_flight: 1,
+        ..a_claim(BACKEND)
+    };
+
+    assert_eq!(h.claimed_by(a_claim("backend-2")).await.run_id, other);
+    let next = h.claimed_by(full()).await;
+
+    assert_eq!(next.run_id, returning.run_id);
+    assert_eq!(h.queue.claim(full()).await.unwrap(), ClaimOutcome::Nothing);
+    let ended = h.queue.complete(busy.run_id, busy.token, vec![]).await;
+    assert!(ended.is_ok(), "{ended:?}");
+}
+
+/// Eight claimers at once for a backend that may have three.
+pub async fn a_backend_takes_no_more_than_it_may_have(h: &Harness) {
+    let alice = an_actor();
+    for _ in 0..8 {
+        h.enqueued(&alice).await;
+    }
+    let request = || ClaimRequest {
+        max_in_flight: 3,
+        ..a_claim(BACKEND)
+    };
+    let mut claimers = JoinSet::new();
+    for _ in 0..8 {
+        let queue = Arc::clone(&h.queue);
+        claimers.spawn(async move { crate::claim(&*queue, request()).await });
+    }
+
+    let claimed: Vec<_> = claimers.join_all().await.into_iter().flatten().collect();
+
+    assert_eq!(claimed.len(), 3);
+    h.released(
+        claimed.first().unwrap(),
+        ReleaseReason::HandOver { may_live: false },
+    )
+    .await;
+    assert!(crate::claim(&*h.queue, request()).await.is_some());
+    assert_eq!(
+        h.queue.claim(request()).await.unwrap(),
+        ClaimOutcome::Nothing
+    );
+    assert!(
+        crate::claim(&*h.queue, a_claim("backend-2"))
+            .await
+            .is_some()
+    );
 }
 
 /// Eight claimers at once over forty runs of five users: each run once.
@@ -155,7 +266,7 @@ pub async fn no_run_is_claimed_twice_at_once(h: &Harness) {
         let queue = Arc::clone(&h.queue);
         claimers.spawn(async move {
             let mut claimed = Vec::new();
-            while let Some(run) = queue.claim(a_claim(BACKEND)).await.unwrap() {
+            while let Some(run) = crate::claim(&*queue, a_claim(BACKEND)).await {
                 claimed.push(run.run_id);
             }
             claimed
@@ -184,8 +295,12 @@ pub async fn runs_enqueued_while_others_claim_are_all_claimed(h: &Harness) {
         enqueuers.spawn(async move {
             let mut ids = Vec::new();
             for _ in 0..EACH {
-                let new = crate::build::a_new_run(new.workflow_id);
-                ids.push((actor.clone(), runs.enqueue(&actor, new).await.unwrap().id));
+                let new = NewRun {
+                    id: RunId::new(crate::random_id()),
+                    created_at: next_time(),
+                    ..new.clone()
+                };
+                ids.push((actor.clone(), crate::enqueue(&*runs, &actor, new).await.id));
             }
             ids
         });
@@ -198,7 +313,7 @@ pub async fn runs_enqueued_while_others_claim_are_all_claimed(h: &Harness) {
             let mut pulse = tokio::time::interval(Duration::from_millis(2));
             while claimed.lock().unwrap().len() < 4 * EACH {
                 pulse.tick().await;
-                if let Some(run) = queue.claim(a_claim(BACKEND)).await.unwrap() {
+                if let Some(run) = crate::claim(&*queue, a_claim(BACKEND)).await {
                     claimed.lock().unwrap().push(run.run_id);
                 }
             }

@@ -2,9 +2,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atelier_domain::ids::RunId;
-use atelier_domain::run::{MAX_ATTEMPTS, RunFailureCode, RunStatus};
+use atelier_domain::ports::ClaimOutcome;
+use atelier_domain::run::{RunFailure, RunLoss, RunStatus};
 
-use super::{BACKEND, Harness, a_brief_claim, a_short_claim, assert_over, prompt_id_report};
+use super::{
+    BACKEND, Harness, a_brief_claim, a_short_claim, an_expired_claim, assert_over, prompt_id_report,
+};
 use crate::build::{a_claim, an_actor};
 use crate::{PATIENCE, wait_until};
 
@@ -97,7 +100,10 @@ pub async fn a_run_to_be_cancelled_that_no_backend_knows_ends_at_recovery(h: &Ha
     h.recovered(id).await;
 
     assert_over(&h.run(&alice, id).await, RunStatus::Cancelled);
-    assert_eq!(h.queue.claim(a_claim(BACKEND)).await.unwrap(), None);
+    assert_eq!(
+        h.queue.claim(a_claim(BACKEND)).await.unwrap(),
+        ClaimOutcome::Nothing
+    );
     assert_eq!(
         h.history(&alice, id).await,
         ["pending", "running", "cancelled"]
@@ -118,8 +124,7 @@ pub async fn a_run_to_be_cancelled_that_a_backend_knows_waits_for_a_worker(h: &H
     assert_eq!(h.run(&alice, id).await.status, RunStatus::Pending);
     let second = h.claimed().await;
     assert_eq!(second.run_id, id);
-    assert_eq!(second.comfyui_prompt_id.as_deref(), Some("prompt-1"));
-    assert_eq!(second.earlier_backend.as_deref(), Some(BACKEND));
+    assert_eq!(second.resumes.as_deref(), Some("prompt-1"));
     let beat = h.queue.heartbeat(id, second.token, HOUR).await.unwrap();
     assert!(beat.cancel_requested);
 }
@@ -128,15 +133,19 @@ pub async fn a_run_to_be_cancelled_that_a_backend_knows_waits_for_a_worker(h: &H
 pub async fn recovering_the_last_attempt_fails_the_run(h: &Harness) {
     let alice = an_actor();
     let id = h.enqueued(&alice).await;
-    for attempt in 1..=MAX_ATTEMPTS {
-        let claimed = h.claimed_by(a_short_claim()).await;
+    let budget = RunLoss::Worker.budget();
+    for attempt in 1..=budget {
+        let claimed = h.claimed_by(an_expired_claim()).await;
         assert_eq!((claimed.run_id, claimed.attempt), (id, attempt));
         h.recovered(id).await;
     }
 
     let run = h.run(&alice, id).await;
     assert_over(&run, RunStatus::Failed);
-    let code = run.error.map(|error| error.code);
-    assert_eq!(code, Some(RunFailureCode::AttemptsExhausted));
-    assert_eq!(h.queue.claim(a_claim(BACKEND)).await.unwrap(), None);
+    let expected = RunFailure::exhausted(RunLoss::Worker, budget);
+    assert_eq!(run.error, Some(expected));
+    assert_eq!(
+        h.queue.claim(a_claim(BACKEND)).await.unwrap(),
+        ClaimOutcome::Nothing
+    );
 }

@@ -60,7 +60,7 @@ pub async fn a_cancellation_is_never_lost_to_a_claim(h: &Harness) {
         let queue = Arc::clone(&h.queue);
         claimers.spawn(async move {
             let mut claims = Vec::new();
-            while let Some(run) = queue.claim(a_claim(BACKEND)).await.unwrap() {
+            while let Some(run) = crate::claim(&*queue, a_claim(BACKEND)).await {
                 claims.push((run.run_id, run.token));
             }
             claims

@@ -21,6 +21,8 @@ fn halfway() -> RunProgress {
         current_node: Some("3".to_owned()),
         step: Some(2),
         steps: Some(4),
+        lora_bytes_done: Some(5_000_000_000),
+        lora_bytes_total: Some(6_000_000_000),
     }
 }
 
@@ -114,7 +116,8 @@ pub async fn every_report_that_changes_something_is_an_event(h: &Harness) {
     let progress = h.events_of(&alice, claimed.run_id, RunEventKind::Progress);
     let expected = json!({
         "value": 0.5, "nodes_done": 3, "nodes_total": 7,
-        "current_node": "3", "step": 2, "steps": 4
+        "current_node": "3", "step": 2, "steps": 4,
+        "lora_bytes_done": 5_000_000_000_u64, "lora_bytes_total": 6_000_000_000_u64
     });
     assert_eq!(data(progress.await), [expected]);
 }
@@ -131,6 +134,8 @@ pub async fn numbers_of_a_report_are_read_back(h: &Harness) {
             current_node: None,
             step: Some(count),
             steps: None,
+            lora_bytes_done: Some(count.into()),
+            lora_bytes_total: None,
         };
         let report = RunReport {
             progress: Some(progress.clone()),
@@ -158,9 +163,12 @@ async fn assert_fenced(h: &Harness, id: RunId, token: ClaimToken) {
     assert!(is_lost(&queue.fail(id, token, failure, outputs()).await));
     assert!(is_lost(&queue.cancelled(id, token, outputs()).await));
     for reason in [
-        ReleaseReason::HandOver,
+        ReleaseReason::HandOver { may_live: true },
+        ReleaseReason::HandOver { may_live: false },
         ReleaseReason::WorkerLost,
+        ReleaseReason::BackendAway,
         ReleaseReason::BackendLost,
+        ReleaseReason::ExecutionLost,
     ] {
         assert!(is_lost(&queue.release(id, token, reason).await));
     }

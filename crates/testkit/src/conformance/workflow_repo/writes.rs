@@ -334,7 +334,7 @@ pub async fn a_deleted_workflow_leaves_its_runs(h: &Harness) {
     let workflow = h.public(&alice).await;
     let mut runs = Vec::new();
     for actor in [&alice, &bob] {
-        let run = h.runs.enqueue(actor, a_new_run(workflow.id)).await.unwrap();
+        let run = crate::enqueue(&*h.runs, actor, a_new_run(workflow.id)).await;
         assert_eq!(run.workflow_id, Some(workflow.id));
         runs.push((actor, run.id));
     }
