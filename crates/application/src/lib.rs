@@ -5,7 +5,9 @@
 //! | [`workflows::CreateWorkflow`] | checks a workflow and stores it |
 //! | [`workflows::UpdateWorkflow`] | replaces a workflow, or changes members of it |
 //! | [`runs::SubmitRun`] | turns a workflow and parameters into a graph that may run, and puts it into the queue |
+//! | [`runs::RetryRun`] | puts what an earlier run did into the queue again |
 //! | [`runs::AwaitRun`] | waits, for a bounded time, until a run is over |
+//! | [`runs::FollowRun`] | tells what happens to a run, to any number of followers |
 //! | [`loras::UploadLora`] | takes a LoRA in, piece by piece, in constant memory |
 //! | [`catalogue::CatalogueCache`] | knows which LoRAs the backends offer by themselves |
 //! | [`sync::LoraSync`] | puts LoRAs into a backend's folder, one copy at a time per file |

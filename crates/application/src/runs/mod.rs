@@ -1,9 +1,18 @@
-//! Runs: asking for them and waiting for them. Who executes them, see
-//! [`dispatch`](crate::dispatch).
+//! Runs: asking for them, waiting for them and following them. Who executes
+//! them, see [`dispatch`](crate::dispatch).
 
 mod await_run;
+mod enqueueing;
+mod feed;
+mod follow;
+mod limits;
 mod lora_references;
+mod retry;
 mod submit;
 
 pub use await_run::AwaitRun;
-pub use submit::{SubmitRun, SubmitRunError};
+pub use enqueueing::{EnqueueError, OnceOnly, RunAnswer, Submission};
+pub use follow::{FollowRun, Following, RunEvents, final_status};
+pub use limits::RunLimits;
+pub use retry::{RetryRequest, RetryRun, RetryRunError};
+pub use submit::{SubmitRequest, SubmitRun, SubmitRunError};

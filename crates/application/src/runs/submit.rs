@@ -4,17 +4,33 @@ use atelier_domain::actor::Actor;
 use atelier_domain::graph::PromptGraph;
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::ports::{Clock, IdGen, LoraRepo, RepoError, RunRepo, WorkflowRepo};
-use atelier_domain::run::{NewRun, Run};
+use atelier_domain::run::{NewRun, RunPriority};
 use atelier_domain::validation::{Violation, pointer_token};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::enqueueing::{EnqueueError, OnceOnly, Submission, earlier_answer, enqueue};
+use super::limits::RunLimits;
 use super::lora_references::LoraReferences;
 use crate::catalogue::CatalogueCache;
 use crate::opaque::opaque_debug;
 
 /// Where the graph stands in what violations point into.
-const GRAPH: &str = "/workflow_json";
+pub(super) const GRAPH: &str = "/workflow_json";
+
+/// How a workflow is to be run.
+#[derive(Clone, Debug, Default)]
+pub struct SubmitRequest<'a> {
+    /// Values for the prompt's inputs.
+    pub input_params: Map<String, Value>,
+    /// Which of the actor's runs are begun first.
+    pub priority: RunPriority,
+    /// How long it may take once it is begun, in whole seconds; `None` for the
+    /// default.
+    pub timeout_s: Option<u32>,
+    /// If the request is to be carried out once, however often it comes.
+    pub once: Option<OnceOnly<'a>>,
+}
 
 /// Why a run was not put into the queue.
 #[derive(Debug, Error)]
@@ -25,12 +41,19 @@ pub enum SubmitRunError {
     WorkflowNotFound,
     /// Everything that keeps the graph from running; pointers
     /// `/input_params/{key}` for parameters that cannot be bound,
-    /// `/workflow_json/{node}/inputs/{input}` for what the graph then holds.
+    /// `/workflow_json/{node}/inputs/{input}` for what the graph then holds,
+    /// `/timeout_s` for a run that would take too long.
     #[error("the workflow cannot run like this")]
     Invalid(Vec<Violation>),
-    /// A repository failed.
+    /// The queue did not take the run.
     #[error(transparent)]
-    Repo(#[from] RepoError),
+    Enqueue(#[from] EnqueueError),
+}
+
+impl From<RepoError> for SubmitRunError {
+    fn from(error: RepoError) -> Self {
+        Self::Enqueue(error.into())
+    }
 }
 
 /// Turns a workflow and parameters into a graph that may run, and puts it into
@@ -49,6 +72,8 @@ pub struct SubmitRun {
     pub clock: Arc<dyn Clock>,
     /// Names the run.
     pub ids: Arc<dyn IdGen>,
+    /// How much anybody may ask for.
+    pub limits: RunLimits,
 }
 
 opaque_debug!(SubmitRun);
@@ -67,6 +92,9 @@ impl SubmitRun {
     /// paths and its outputs sent to the run's own folder; nothing that cannot
     /// be resolved to the actor's or the system's files gets into the queue.
     ///
+    /// A request that came before, under the same key, is answered as it was
+    /// then, even if the workflow is gone since.
+    ///
     /// # Errors
     /// [`SubmitRunError::Invalid`] with everything that is wrong at once.
     #[tracing::instrument(
@@ -77,8 +105,12 @@ impl SubmitRun {
         &self,
         actor: &Actor,
         workflow_id: WorkflowId,
-        input_params: Map<String, Value>,
-    ) -> Result<Run, SubmitRunError> {
+        request: SubmitRequest<'_>,
+    ) -> Result<Submission, SubmitRunError> {
+        let runs = self.runs.as_ref();
+        if let Some(earlier) = earlier_answer(runs, actor, request.once.as_ref()).await? {
+            return Ok(earlier);
+        }
         let workflow = self
             .workflows
             .get(actor, workflow_id)
@@ -87,17 +119,21 @@ impl SubmitRun {
         let graph = workflow.workflow_json.parse().map_err(in_graph)?;
         let id = RunId::new(self.ids.new_id());
         tracing::Span::current().record("run.id", tracing::field::display(id));
-        let prepared = self.prepare(actor, id, &graph, &input_params).await?;
+        let (prepared, timeout_s) = self.prepare(actor, id, &graph, &request).await?;
         let new = NewRun {
             id,
-            workflow_id,
-            input_params,
+            workflow_id: Some(workflow_id),
+            input_params: request.input_params,
             nodes_total: u32::try_from(prepared.graph.nodes().len()).unwrap_or(u32::MAX),
+            checkpoint: prepared.graph.checkpoint().map(str::to_owned),
             graph: prepared.graph.to_json(),
             lora_ids: prepared.lora_ids,
+            priority: request.priority,
+            timeout_s,
+            retry_of: None,
             created_at: self.clock.now(),
         };
-        Ok(self.runs.enqueue(actor, new).await?)
+        Ok(enqueue(runs, actor, new, self.limits.max_pending, request.once).await?)
     }
 
     async fn prepare(
@@ -105,10 +141,12 @@ impl SubmitRun {
         actor: &Actor,
         run: RunId,
         stored: &PromptGraph,
-        input_params: &Map<String, Value>,
-    ) -> Result<Prepared, SubmitRunError> {
+        request: &SubmitRequest<'_>,
+    ) -> Result<(Prepared, u32), SubmitRunError> {
         let mut violations = Vec::new();
-        let bound = bind(stored, input_params, &mut violations);
+        let timeout_s = self.limits.timeout_s(request.timeout_s);
+        violations.extend(timeout_s.as_ref().err().cloned());
+        let bound = bind(stored, &request.input_params, &mut violations);
         let Some(bound) = bound else {
             return Err(SubmitRunError::Invalid(violations));
         };
@@ -140,11 +178,11 @@ impl SubmitRun {
                 violations.push(fault);
             }
         }
-        match isolated {
-            Ok(graph) if violations.is_empty() => Ok(Prepared {
-                graph,
-                lora_ids: resolved.ids,
-            }),
+        match (isolated, timeout_s) {
+            (Ok(graph), Ok(timeout_s)) if violations.is_empty() => {
+                let lora_ids = resolved.ids;
+                Ok((Prepared { graph, lora_ids }, timeout_s))
+            }
             _ => Err(SubmitRunError::Invalid(violations)),
         }
     }
@@ -183,10 +221,13 @@ fn bind(
 }
 
 fn in_graph(violations: Vec<Violation>) -> SubmitRunError {
-    SubmitRunError::Invalid(
-        violations
-            .into_iter()
-            .map(|fault| fault.under(GRAPH))
-            .collect(),
-    )
+    SubmitRunError::Invalid(under_graph(violations))
+}
+
+/// The same violations, of the graph in the workflow.
+pub(super) fn under_graph(violations: Vec<Violation>) -> Vec<Violation> {
+    violations
+        .into_iter()
+        .map(|fault| fault.under(GRAPH))
+        .collect()
 }

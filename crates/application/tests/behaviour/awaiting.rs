@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_application::runs::AwaitRun;
-use atelier_domain::ports::{MockRunSignals, RunQueue as _, RunSignals};
+use atelier_domain::ports::{MockRunSignals, RunSignals};
 use atelier_domain::run::RunStatus;
-use atelier_testkit::build::{a_claim, an_actor};
+use atelier_testkit::build::an_actor;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
@@ -15,15 +15,6 @@ fn awaiting(house: &House, signals: impl RunSignals + 'static) -> AwaitRun {
         runs: Arc::new(house.store.runs()),
         signals: Arc::new(signals),
     }
-}
-
-async fn complete(house: &House) {
-    let queue = house.store.queue();
-    let claimed = queue.claim(a_claim("main")).await.unwrap().unwrap();
-    queue
-        .complete(claimed.run_id, claimed.token, Vec::new())
-        .await
-        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +28,7 @@ async fn waiting_ends_with_the_run() {
         waits.execute(&house.actor, run.id, Duration::from_mins(1)),
         async {
             tokio::time::advance(Duration::from_millis(300)).await;
-            complete(&house).await;
+            house.complete_next().await;
         }
     );
 
@@ -60,9 +51,9 @@ async fn waiting_ends_without_signals_too() {
     let begun = Instant::now();
     let waits = awaiting(&house, signals);
 
-    let (waited, ()) = tokio::join!(
+    let (waited, _) = tokio::join!(
         waits.execute(&house.actor, run.id, Duration::from_mins(1)),
-        complete(&house)
+        house.complete_next()
     );
 
     assert_eq!(waited.unwrap().unwrap().status, RunStatus::Completed);

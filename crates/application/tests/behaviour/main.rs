@@ -10,6 +10,9 @@
 mod awaiting;
 mod catalogue;
 mod dispatch;
+mod following;
+mod repeated_requests;
+mod retrying;
 mod submission;
 mod submission_loras;
 mod support;

@@ -1,15 +1,18 @@
-use atelier_application::runs::SubmitRunError;
+use atelier_application::runs::{SubmitRequest, SubmitRunError};
 use atelier_domain::ids::WorkflowId;
 use atelier_domain::ports::WorkflowRepo as _;
 use atelier_domain::run::RunStatus;
 use atelier_testkit::build::an_actor;
 use atelier_testkit::random_id;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::support::{House, graph_with, lora_graph, plain_graph};
+use crate::support::{House, enqueued, graph_with, lora_graph, plain_graph};
 
-fn params(value: &Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+fn params(value: &Value) -> SubmitRequest<'static> {
+    SubmitRequest {
+        input_params: value.as_object().unwrap().clone(),
+        ..SubmitRequest::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -21,6 +24,7 @@ async fn a_run_gets_the_values_a_folder_of_its_own_and_a_place_in_the_queue() {
         .submissions()
         .execute(&house.actor, workflow, params(&json!({"width": 16})))
         .await
+        .map(enqueued)
         .unwrap();
 
     assert_eq!(run.status, RunStatus::Pending);
@@ -66,7 +70,7 @@ async fn a_workflow_that_nobody_shows_us_is_not_there() {
     for id in [private, WorkflowId::new(random_id())] {
         let refused = house
             .submissions()
-            .execute(&house.actor, id, Map::new())
+            .execute(&house.actor, id, SubmitRequest::default())
             .await;
         assert!(
             matches!(refused, Err(SubmitRunError::WorkflowNotFound)),
@@ -85,7 +89,7 @@ async fn a_public_workflow_runs_with_ones_own_loras() {
 
     house
         .submissions()
-        .execute(&house.actor, public, Map::new())
+        .execute(&house.actor, public, SubmitRequest::default())
         .await
         .unwrap();
 

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use atelier_application::runs::SubmitRun;
+use atelier_application::runs::{SubmitRequest, SubmitRun};
 use atelier_domain::ports::{LoraCatalogue, LoraRepo as _, MockRunRepo};
 use atelier_testkit::build::{a_new_lora, an_actor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::support::{House, graph_with, lora_graph};
 
@@ -123,11 +123,7 @@ async fn the_run_needs_each_lora_once() {
 
     let run = house.submit(&graph).await.unwrap();
 
-    let claim = atelier_testkit::build::a_claim("main");
-    let claimed = atelier_domain::ports::RunQueue::claim(&house.store.queue(), claim)
-        .await
-        .unwrap()
-        .unwrap();
+    let claimed = house.claimed().await;
     assert_eq!((claimed.run_id, claimed.lora_ids), (run.id, vec![lora.id]));
 }
 
@@ -162,7 +158,7 @@ async fn what_is_not_ones_own_never_reaches_the_queue_in_any_class() {
             let workflow = house.workflow(&graph_with(class, &inputs(&name))).await;
 
             let refused = submissions
-                .execute(&house.actor, workflow, Map::new())
+                .execute(&house.actor, workflow, SubmitRequest::default())
                 .await;
 
             let Err(atelier_application::runs::SubmitRunError::Invalid(violations)) = refused

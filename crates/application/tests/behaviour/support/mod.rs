@@ -8,23 +8,26 @@ use std::time::Duration;
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
 use atelier_application::loras::{LoraDetails, UploadLora};
-use atelier_application::runs::{SubmitRun, SubmitRunError};
+use atelier_application::runs::{
+    RetryRun, RunLimits, Submission, SubmitRequest, SubmitRun, SubmitRunError,
+};
 use atelier_domain::actor::Actor;
 use atelier_domain::graph::{GraphJson, PromptGraph};
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::lora::Lora;
 use atelier_domain::ports::{
-    ComfyClient, LoraCatalogue, RunQueue, RunRepo as _, WorkflowRepo as _,
+    ClaimOutcome, ClaimedRun, Clock as _, ComfyClient, LoraCatalogue, RunQueue, RunRepo as _,
+    WorkflowRepo as _, WriteOutcome,
 };
 use atelier_domain::run::Run;
 use atelier_domain::validation::Violation;
 use atelier_domain::workflow::NewWorkflow;
 use atelier_testkit::build::{a_workflow, an_actor, safetensors_bytes};
 use atelier_testkit::{
-    FakeStore, InMemoryBlobs, InMemoryLoraFolder, ManualClock, ScriptedComfy, SequentialIds,
-    wait_until,
+    FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews, ManualClock, ScriptedComfy,
+    SequentialIds, wait_until,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,12 +36,29 @@ pub(crate) use queue::RecordingQueue;
 /// Longer than any test goes on, by the clock that jumps.
 pub(crate) const LONG: Duration = Duration::from_hours(1);
 
+/// What people may ask of the queue here.
+pub(crate) const LIMITS: RunLimits = RunLimits {
+    default_timeout: Duration::from_mins(10),
+    max_timeout: Duration::from_mins(20),
+    max_pending: 150,
+};
+
+/// The run of a submission that was not made before.
+#[track_caller]
+pub(crate) fn enqueued(submission: Submission) -> Run {
+    match submission {
+        Submission::Enqueued { run, .. } => *run,
+        Submission::Replayed(answer) => panic!("it came before: {answer:?}"),
+    }
+}
+
 pub(crate) struct House {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: FakeStore,
     pub(crate) blobs: InMemoryBlobs,
     pub(crate) folder: InMemoryLoraFolder,
     pub(crate) comfy: ScriptedComfy,
+    pub(crate) previews: InMemoryPreviews,
     pub(crate) client: Arc<dyn ComfyClient>,
     pub(crate) catalogue: Arc<CatalogueCache>,
     pub(crate) ids: Arc<SequentialIds>,
@@ -58,6 +78,7 @@ impl House {
             catalogue: Arc::new(CatalogueCache::new(vec![Arc::clone(&client)])),
             client,
             comfy,
+            previews: InMemoryPreviews::new(),
             ids: Arc::new(SequentialIds::new()),
             actor: an_actor(),
         }
@@ -88,6 +109,18 @@ impl House {
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
+            limits: LIMITS,
+        }
+    }
+
+    pub(crate) fn retries(&self) -> RetryRun {
+        RetryRun {
+            runs: Arc::new(self.store.runs()),
+            loras: Arc::new(self.store.loras()),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+            limits: LIMITS,
         }
     }
 
@@ -124,8 +157,9 @@ impl House {
     pub(crate) async fn submit(&self, graph: &Value) -> Result<Run, SubmitRunError> {
         let workflow = self.workflow(graph).await;
         self.submissions()
-            .execute(&self.actor, workflow, Map::new())
+            .execute(&self.actor, workflow, SubmitRequest::default())
             .await
+            .map(enqueued)
     }
 
     /// The violations of a graph that is refused.
@@ -138,9 +172,27 @@ impl House {
 
     /// The graph that a worker would be given next.
     pub(crate) async fn queued_graph(&self) -> PromptGraph {
+        self.claimed().await.graph.parse().unwrap()
+    }
+
+    /// The run that a worker is given next.
+    pub(crate) async fn claimed(&self) -> ClaimedRun {
         let claim = atelier_testkit::build::a_claim("nobody");
-        let claimed = self.store.queue().claim(claim).await.unwrap().unwrap();
-        claimed.graph.parse().unwrap()
+        match self.store.queue().claim(claim).await.unwrap() {
+            ClaimOutcome::Claimed(claimed) => *claimed,
+            other => panic!("no run is given: {other:?}"),
+        }
+    }
+
+    /// Ends the next run of the queue well.
+    pub(crate) async fn complete_next(&self) -> RunId {
+        let claimed = self.claimed().await;
+        let queue = self.store.queue();
+        queue
+            .complete(claimed.run_id, claimed.token, Vec::new())
+            .await
+            .unwrap();
+        claimed.run_id
     }
 
     pub(crate) fn worker_on(&self, queue: Arc<dyn RunQueue>) -> Worker {
@@ -171,6 +223,7 @@ impl House {
             loras: Arc::new(self.store.loras()),
             blobs: Arc::new(self.blobs.clone()),
             signals: Arc::new(self.store.signals()),
+            previews: Arc::new(self.previews.clone()),
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
@@ -191,6 +244,12 @@ impl House {
             .await
             .unwrap()
             .unwrap()
+    }
+
+    pub(crate) async fn request_cancel(&self, id: RunId) {
+        let at = self.clock.now();
+        let asked = self.store.runs().request_cancel(&self.actor, id, at).await;
+        assert!(matches!(asked, Ok(WriteOutcome::Done(_))), "{asked:?}");
     }
 
     /// Waits until a run is over.
