@@ -10,6 +10,7 @@ pub mod config;
 pub mod http;
 mod local;
 pub mod logging;
+mod open_files;
 pub mod server;
 mod terminal;
 pub mod wiring;

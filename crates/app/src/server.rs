@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::{HttpServer, web};
+use atelier_application::runs::RunLimits;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use crate::config::server::ServerConfig;
 use crate::config::work::WorkConfig;
 use crate::http::health::Readiness;
 use crate::http::{self, Api, Limits};
+use crate::open_files;
 use crate::wiring::Assembly;
 
 /// How long requests may take to end once the server stops.
@@ -76,6 +78,7 @@ impl Running {
         reason = "only inside a runtime can it start, and its signature says so"
     )]
     pub async fn start(config: ServeConfig) -> Result<Self, ServerError> {
+        open_files::raise_limit();
         let io = Handle::current();
         let listen = config.server.listen;
         let failed = |source| ServerError::Listen {
@@ -92,6 +95,11 @@ impl Running {
             assembly.ports(verifier),
             Limits {
                 lora_bytes: config.server.max_lora_bytes,
+                runs: RunLimits {
+                    default_timeout: config.runs.default_timeout,
+                    max_timeout: config.runs.max_timeout,
+                    max_pending: config.runs.max_pending,
+                },
                 ..Limits::default()
             },
             Readiness::new(assembly.checks(), stopping.clone()),
@@ -116,6 +124,7 @@ impl Running {
 
     /// Starts a worker alone.
     pub fn start_worker(config: WorkConfig) -> Result<Self, ServerError> {
+        open_files::raise_limit();
         let assembly = Assembly::build(config, &Handle::current())?;
         let worker = RunningWorker::start(&assembly);
         info!("working");

@@ -7,10 +7,11 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::loras::UploadLora;
-use atelier_application::runs::{AwaitRun, SubmitRun};
+use atelier_application::runs::{AwaitRun, FollowRun, RetryRun, RunLimits, SubmitRun};
 use atelier_application::workflows::{CreateWorkflow, UpdateWorkflow};
 use atelier_domain::ports::{
-    BlobStore, Clock, IdGen, LoraRepo, RunRepo, RunSignals, TokenVerifier, WorkflowRepo,
+    BlobStore, Clock, IdGen, LoraRepo, RunPreviews, RunRepo, RunSignals, TokenVerifier,
+    WorkflowRepo,
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub struct Ports {
     pub blobs: Arc<dyn BlobStore>,
     /// Wakes whoever waits for a run.
     pub signals: Arc<dyn RunSignals>,
+    /// Brings previews from the workers.
+    pub previews: Arc<dyn RunPreviews>,
     /// What the backends offer.
     pub catalogue: Arc<CatalogueCache>,
     /// Tells the time.
@@ -60,6 +63,8 @@ pub struct Limits {
     pub chunk_wait: Duration,
     /// The longest wait for a whole JSON body.
     pub body_wait: Duration,
+    /// How much anybody may ask of the queue.
+    pub runs: RunLimits,
 }
 
 impl Default for Limits {
@@ -69,6 +74,7 @@ impl Default for Limits {
             json_bytes: 5 * 1024 * 1024,
             chunk_wait: Duration::from_secs(30),
             body_wait: Duration::from_mins(2),
+            runs: RunLimits::default(),
         }
     }
 }
@@ -84,7 +90,9 @@ pub struct Api {
     create_workflow: CreateWorkflow,
     update_workflow: UpdateWorkflow,
     submit_run: SubmitRun,
+    retry_run: RetryRun,
     await_run: AwaitRun,
+    follow_run: FollowRun,
     upload_lora: UploadLora,
 }
 
@@ -92,7 +100,7 @@ impl Api {
     /// Puts the use cases together.
     ///
     /// `stopping` is cancelled when the server stops: whoever waits for a run
-    /// is answered then. What must go on after its request was given up is
+    /// is answered then, and whoever follows one is sent away. What must go on after its request was given up is
     /// spawned on `io`, which outlives the server's own threads.
     pub fn new(
         ports: Ports,
@@ -118,11 +126,25 @@ impl Api {
                 catalogue: Arc::clone(&ports.catalogue),
                 clock: Arc::clone(&ports.clock),
                 ids: Arc::clone(&ports.ids),
+                limits: limits.runs,
+            },
+            retry_run: RetryRun {
+                runs: Arc::clone(&ports.runs),
+                loras: Arc::clone(&ports.loras),
+                catalogue: Arc::clone(&ports.catalogue),
+                clock: Arc::clone(&ports.clock),
+                ids: Arc::clone(&ports.ids),
+                limits: limits.runs,
             },
             await_run: AwaitRun {
                 runs: Arc::clone(&ports.runs),
                 signals: Arc::clone(&ports.signals),
             },
+            follow_run: FollowRun::new(
+                Arc::clone(&ports.runs),
+                Arc::clone(&ports.signals),
+                io.clone(),
+            ),
             upload_lora: UploadLora {
                 loras: Arc::clone(&ports.loras),
                 blobs: Arc::clone(&ports.blobs),
@@ -171,8 +193,17 @@ impl Api {
         &self.submit_run
     }
 
+    pub(crate) fn retry_run(&self) -> &RetryRun {
+        &self.retry_run
+    }
+
     pub(crate) fn await_run(&self) -> &AwaitRun {
         &self.await_run
+    }
+
+    /// Follows runs, for streams of events.
+    pub fn follow_run(&self) -> &FollowRun {
+        &self.follow_run
     }
 
     pub(crate) fn upload_lora(&self) -> &UploadLora {

@@ -14,6 +14,7 @@ mod docs;
 mod download;
 mod etag;
 pub mod health;
+mod idempotency;
 mod json;
 pub mod openapi;
 mod page;

@@ -64,6 +64,8 @@ impl<'r> ToResponse<'r> for ProblemResponse {
         v1::runs::list::handler,
         v1::runs::get::handler,
         v1::runs::cancel::handler,
+        v1::runs::retry::handler,
+        v1::runs::events::handler,
         v1::runs::output::handler,
         v1::loras::upload::handler,
         v1::loras::list::handler,
@@ -102,9 +104,11 @@ impl Modify for Conventions {
         name_items_of_pages(document);
         require_what_is_always_there(document);
         for operation in document.paths.paths.values_mut().flat_map(operations) {
-            // The one body that may be left out.
-            if operation.operation_id.as_deref() == Some("runWorkflow")
-                && let Some(RefOr::T(body)) = operation.request_body.as_mut()
+            // The bodies that may be left out.
+            if matches!(
+                operation.operation_id.as_deref(),
+                Some("runWorkflow" | "retryRun")
+            ) && let Some(RefOr::T(body)) = operation.request_body.as_mut()
             {
                 body.required = None;
             }
@@ -134,7 +138,9 @@ fn name_items_of_pages(document: &mut OpenApi) {
 fn require_what_is_always_there(document: &mut OpenApi) {
     for (name, schema) in schemas(document) {
         let left_out: &[&str] = match name.as_str() {
-            "WorkflowDraft" | "WorkflowPatch" | "RunRequest" | "LoraUpload" => continue,
+            "WorkflowDraft" | "WorkflowPatch" | "RunRequest" | "RetryRequest" | "LoraUpload" => {
+                continue;
+            }
             "Problem" => &["instance", "errors"],
             "CheckResult" => &["backends", "detail"],
             "LoraSource" => &["google_drive_file_id"],

@@ -6,7 +6,7 @@ use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::ports::RunQueue as _;
 use atelier_domain::run::{RunFailure, RunFailureCode};
 use atelier_domain::workflow::NewWorkflow;
-use atelier_testkit::build::{a_claim, a_graph_with_lora, a_workflow, an_output};
+use atelier_testkit::build::{a_graph_with_lora, a_workflow, an_output};
 use serde_json::{Value, json};
 
 use crate::support::{API, SOON, Server, World, as_user, workflow_path};
@@ -46,8 +46,14 @@ async fn a_run_is_accepted_with_its_address_and_every_member() {
             "user_id": world.alice.user_id().to_string(),
             "status": "pending",
             "phase": null,
+            "priority": 0,
+            "timeout_s": 3600,
             "queue_position": run["queue_position"],
-            "progress": {"value": 0.0, "nodes_done": 0, "nodes_total": 7, "current_node": null, "step": null, "steps": null},
+            "estimated_start_at": null,
+            "progress": {
+                "value": 0.0, "nodes_done": 0, "nodes_total": 7, "current_node": null, "step": null, "steps": null,
+                "lora_bytes_done": null, "lora_bytes_total": null
+            },
             "input_params": {"seed": 7, "6.text": "a boat"},
             "comfyui_prompt_id": run["comfyui_prompt_id"],
             "backend": null,
@@ -55,6 +61,7 @@ async fn a_run_is_accepted_with_its_address_and_every_member() {
             "output_images": [],
             "error": null,
             "attempt": 0,
+            "retry_of": null,
             "created_at": "2026-01-01T00:00:00.000000Z",
             "started_at": null,
             "completed_at": null
@@ -303,8 +310,16 @@ async fn what_waits_is_cancelled_at_once_and_what_is_over_stays_over() {
         cancelled.header("location"),
         Some(format!("{API}/runs/{run}").as_str())
     );
+    let again = server.post(&path, &json!({})).await;
+    assert_eq!(
+        (again.status.as_u16(), &again.json()["status"]),
+        (202, &json!("cancelled"))
+    );
+
+    let (_, run) = submitted(&world, &server).await;
+    world.complete_next(|_| Vec::new()).await;
     server
-        .post(&path, &json!({}))
+        .post(&format!("/runs/{run}/cancel"), &json!({}))
         .await
         .is_problem(409, "run-already-finished", &[]);
 }
@@ -315,7 +330,7 @@ async fn a_failure_is_told_with_its_node() {
     let server = world.server().await;
     let (_, run) = submitted(&world, &server).await;
     let queue = world.store.queue();
-    let claimed = queue.claim(a_claim("comfyui")).await.unwrap().unwrap();
+    let claimed = world.claim_next().await;
     let failure = RunFailure::new(RunFailureCode::ExecutionFailed, "node 3 failed")
         .at_node(Some("3".to_owned()), Some("KSampler".to_owned()));
     queue

@@ -17,11 +17,14 @@ use atelier_application::catalogue::CatalogueCache;
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::output::RunOutput;
-use atelier_domain::ports::{RunQueue as _, TokenVerifier, WorkflowRepo as _};
+use atelier_domain::ports::{
+    ClaimOutcome, ClaimedRun, RunQueue as _, TokenVerifier, WorkflowRepo as _,
+};
 use atelier_domain::workflow::{NewWorkflow, Workflow};
 use atelier_testkit::build::{a_claim, an_actor};
 use atelier_testkit::{
-    FakeStore, FixedTokens, InMemoryBlobs, ManualClock, ScriptedComfy, SequentialIds,
+    FakeStore, FixedTokens, InMemoryBlobs, InMemoryPreviews, ManualClock, ScriptedComfy,
+    SequentialIds,
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -37,6 +40,7 @@ pub(crate) struct World {
     pub(crate) store: FakeStore,
     pub(crate) blobs: InMemoryBlobs,
     pub(crate) comfy: ScriptedComfy,
+    pub(crate) previews: InMemoryPreviews,
     pub(crate) tokens: FixedTokens,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) alice: Actor,
@@ -53,6 +57,7 @@ impl World {
             store: FakeStore::with_clock(Arc::clone(&clock) as _),
             blobs: InMemoryBlobs::new(),
             comfy: ScriptedComfy::new(),
+            previews: InMemoryPreviews::new(),
             tokens: FixedTokens::new()
                 .with("alice", alice.clone())
                 .with("bob", bob.clone()),
@@ -79,6 +84,7 @@ impl World {
             loras: Arc::new(self.store.loras()),
             blobs: Arc::new(self.blobs.clone()),
             signals: Arc::new(self.store.signals()),
+            previews: Arc::new(self.previews.clone()),
             catalogue: Arc::new(CatalogueCache::new(vec![Arc::new(self.comfy.clone())])),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::new(SequentialIds::new()),
@@ -108,15 +114,20 @@ impl World {
         self.store.workflows().create(owner, new).await.unwrap()
     }
 
+    /// Gives the next run of the queue to a worker.
+    pub(crate) async fn claim_next(&self) -> ClaimedRun {
+        let queue = self.store.queue();
+        match queue.claim(a_claim("comfyui")).await.unwrap() {
+            ClaimOutcome::Claimed(claimed) => *claimed,
+            other => panic!("no run waits: {other:?}"),
+        }
+    }
+
     /// Ends the next run of the queue, with these outputs.
     pub(crate) async fn complete_next(&self, outputs: impl FnOnce(RunId) -> Vec<RunOutput>) {
-        let queue = self.store.queue();
-        let claimed = queue
-            .claim(a_claim("comfyui"))
-            .await
-            .unwrap()
-            .expect("a run waits");
+        let claimed = self.claim_next().await;
         let outputs = outputs(claimed.run_id);
+        let queue = self.store.queue();
         queue
             .complete(claimed.run_id, claimed.token, outputs)
             .await
@@ -140,16 +151,24 @@ pub(crate) struct Server(Box<dyn Fn(TestRequest) -> Answering>);
 impl Server {
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: TestRequest) -> Answer {
+        let (mut answer, body) = self.open(request).await;
+        answer.body = to_bytes(body).await.map_err(|error| error.to_string());
+        answer
+    }
+
+    /// Sends a request and leaves the body where it is.
+    pub(crate) async fn open(&self, request: TestRequest) -> (Answer, BoxBody) {
         let response = match (self.0)(request).await {
             Ok(response) => response.into_parts().1,
             Err(error) => error.error_response(),
         };
         let (head, body) = response.into_parts();
-        Answer {
+        let answer = Answer {
             status: head.status(),
             headers: head.headers().clone(),
-            body: to_bytes(body).await.map_err(|error| error.to_string()),
-        }
+            body: Ok(Bytes::new()),
+        };
+        (answer, body)
     }
 
     /// Asks as Alice.

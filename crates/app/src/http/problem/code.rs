@@ -47,6 +47,10 @@ problem_codes! {
     Conflict = "conflict", CONFLICT, "The request is in conflict with what is stored";
     /// The sender sees the thing and may not change it.
     Forbidden = "forbidden", FORBIDDEN, "You may not do this";
+    /// The same request is being carried out at this moment.
+    IdempotencyKeyInUse = "idempotency-key-in-use", CONFLICT, "The request is being answered already";
+    /// The key was used for another request.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The key was used for another request";
     /// A defect of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     /// A segment of the path that should be an id and is none.
@@ -79,10 +83,14 @@ problem_codes! {
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The body came too slowly";
     /// The run is over.
     RunAlreadyFinished = "run-already-finished", CONFLICT, "The run is already over";
+    /// The run is not over.
+    RunNotFinished = "run-not-finished", CONFLICT, "The run is not over yet";
     /// No such run, or not the sender's.
     RunNotFound = "run-not-found", NOT_FOUND, "There is no such run";
     /// The object store has no room left.
     StorageFull = "storage-full", INSUFFICIENT_STORAGE, "The storage is full";
+    /// The sender has as many runs waiting as may be.
+    TooManyPendingRuns = "too-many-pending-runs", TOO_MANY_REQUESTS, "Too many of your runs are waiting";
     /// Nobody is signed in.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "You are not signed in";
     /// Something that the server needs cannot be reached just now.

@@ -1,13 +1,21 @@
 //! What the errors of ports and use cases become on the wire.
 
+use std::time::Duration;
+
 use atelier_application::loras::UploadLoraError;
-use atelier_application::runs::SubmitRunError;
+use atelier_application::runs::{EnqueueError, RetryRunError, SubmitRunError};
 use atelier_application::workflows::WorkflowError;
 use atelier_domain::ports::{BlobError, Conflict, IdentityError, RepoError};
 
 use super::{Problem, ProblemCode};
 
 const DATABASE_DOWN: &str = "The database cannot be reached just now.";
+
+/// How long it may take to answer a request.
+const RETRY_AFTER_UNDERWAY: Duration = Duration::from_secs(1);
+
+/// When a place in the queue may have become free: runs take seconds.
+const RETRY_AFTER_QUEUE_FULL: Duration = Duration::from_secs(5);
 
 impl From<RepoError> for Problem {
     fn from(error: RepoError) -> Self {
@@ -77,7 +85,50 @@ impl From<SubmitRunError> for Problem {
         match error {
             SubmitRunError::WorkflowNotFound => Self::workflow_not_found(),
             SubmitRunError::Invalid(violations) => Self::validation(violations),
-            SubmitRunError::Repo(error) => error.into(),
+            SubmitRunError::Enqueue(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<RetryRunError> for Problem {
+    fn from(error: RetryRunError) -> Self {
+        match error {
+            RetryRunError::NotFound => Self::run_not_found(),
+            RetryRunError::NotFinished(status) => Self::new(
+                ProblemCode::RunNotFinished,
+                format!(
+                    "The run is {}; wait for its end, or cancel it.",
+                    status.as_str()
+                ),
+            ),
+            RetryRunError::Invalid(violations) => Self::validation(violations),
+            RetryRunError::Enqueue(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<EnqueueError> for Problem {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::KeyReused => Self::new(
+                ProblemCode::IdempotencyKeyReused,
+                "This Idempotency-Key came with another body within the last 24 hours; a new request needs a new key.",
+            ),
+            EnqueueError::KeyUnderway => Self::new(
+                ProblemCode::IdempotencyKeyInUse,
+                "A request with this Idempotency-Key is being answered at this moment; send it again to get that answer.",
+            )
+            .retry_after(RETRY_AFTER_UNDERWAY),
+            EnqueueError::TooManyPending { limit } => Self::new(
+                ProblemCode::TooManyPendingRuns,
+                format!(
+                    "{limit} of your runs are waiting, and no more may; try again when one of them has begun, or cancel some."
+                ),
+            )
+            .retry_after(RETRY_AFTER_QUEUE_FULL),
+            EnqueueError::Repo(error) => error.into(),
             error => Self::internal(error),
         }
     }

@@ -43,6 +43,8 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
                 .route(web::head().to(runs::get::handler)),
         )
         .service(at("/runs/{id}/cancel", "POST").route(web::post().to(runs::cancel::handler)))
+        .service(at("/runs/{id}/retry", "POST").route(web::post().to(runs::retry::handler)))
+        .service(at("/runs/{id}/events", "GET").route(web::get().to(runs::events::handler)))
         .service(
             at("/runs/{id}/outputs/{index}", "GET, HEAD")
                 .route(web::get().to(runs::output::handler))

@@ -3,6 +3,7 @@
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
 use atelier_domain::ports::WriteOutcome;
+use atelier_domain::run::{Run, RunStatus};
 
 use super::dto::{RunBody, location};
 use crate::http::api::Api;
@@ -13,7 +14,7 @@ use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::Query;
 
 /// Cancels a run of one's own: one that waits at once, one that is running as
-/// soon as its worker notices.
+/// soon as its worker notices. Cancelling twice changes nothing.
 #[utoipa::path(post, path = "/api/v1/comfyui/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("id" = Uuid, Path, description = "The run's id.")),
     responses(
@@ -36,13 +37,18 @@ pub(crate) async fn handler(
         .request_cancel(&actor, path.id()?, ports.clock.now())
         .await?;
     match outcome {
-        WriteOutcome::Done(run) => Ok(HttpResponse::Accepted()
-            .insert_header((LOCATION, location(run.id)))
-            .json(RunBody::from(&run))),
+        WriteOutcome::Done(run) => Ok(accepted(&run)),
+        WriteOutcome::Stale(run) if run.status == RunStatus::Cancelled => Ok(accepted(&run)),
         WriteOutcome::NotFound | WriteOutcome::NotYours => Err(Problem::run_not_found()),
         WriteOutcome::Stale(run) => Err(Problem::new(
             ProblemCode::RunAlreadyFinished,
             format!("The run is {} and stays so.", run.status.as_str()),
         )),
     }
+}
+
+fn accepted(run: &Run) -> HttpResponse {
+    HttpResponse::Accepted()
+        .insert_header((LOCATION, location(run.id)))
+        .json(RunBody::from(run))
 }

@@ -30,8 +30,16 @@ pub(crate) struct RunBody<'a> {
     /// `submitting`, `queued`, `executing` or `storing_outputs`.
     #[schema(example = "executing")]
     phase: Option<&'static str>,
+    /// Which of one's own runs are begun first, -10 to 10: the higher, the
+    /// sooner. Other people's runs take turns with them whatever it is.
+    priority: i8,
+    /// How long it may take, in seconds from the moment that it is first begun.
+    timeout_s: u32,
     /// How many runs will be begun before it, where that is known.
     queue_position: Option<u64>,
+    /// When it will probably be begun, by the pace of recent runs, where that
+    /// is known.
+    estimated_start_at: Option<Timestamp>,
     /// How far it is.
     progress: ProgressBody<'a>,
     /// The values that were put into the workflow.
@@ -47,8 +55,10 @@ pub(crate) struct RunBody<'a> {
     output_images: Vec<String>,
     /// Why it failed.
     error: Option<RunErrorBody<'a>>,
-    /// Which attempt this is, 1 to 3; 0 before the first.
+    /// Which attempt this is, from 1; 0 before the first.
     attempt: u32,
+    /// The run that this one repeats.
+    retry_of: Option<Uuid>,
     /// When it was asked for.
     created_at: Timestamp,
     /// When its first attempt began.
@@ -73,6 +83,11 @@ pub(crate) struct ProgressBody<'a> {
     step: Option<u32>,
     /// Steps that the node has.
     steps: Option<u32>,
+    /// How many bytes of the LoRAs that the backend lacked are there by now;
+    /// null where none had to be copied.
+    lora_bytes_done: Option<u64>,
+    /// How many had to be copied.
+    lora_bytes_total: Option<u64>,
 }
 
 /// One output of a run.
@@ -140,7 +155,10 @@ impl<'a> From<&'a Run> for RunBody<'a> {
             user_id,
             status,
             phase,
+            priority,
+            timeout_s,
             queue_position,
+            estimated_start_at,
             progress,
             input_params,
             comfyui_prompt_id,
@@ -148,6 +166,7 @@ impl<'a> From<&'a Run> for RunBody<'a> {
             outputs,
             error,
             attempt,
+            retry_of,
             created_at,
             started_at,
             completed_at,
@@ -162,7 +181,10 @@ impl<'a> From<&'a Run> for RunBody<'a> {
             user_id: user_id.as_uuid(),
             status: status.as_str(),
             phase: phase.map(RunPhase::as_str),
+            priority: priority.value(),
+            timeout_s: *timeout_s,
             queue_position: *queue_position,
+            estimated_start_at: estimated_start_at.map(Timestamp),
             progress: ProgressBody::from(progress),
             input_params,
             comfyui_prompt_id: comfyui_prompt_id.as_deref(),
@@ -175,6 +197,7 @@ impl<'a> From<&'a Run> for RunBody<'a> {
             outputs,
             error: error.as_ref().map(RunErrorBody::from),
             attempt: *attempt,
+            retry_of: retry_of.map(Uuid::from),
             created_at: Timestamp(*created_at),
             started_at: started_at.map(Timestamp),
             completed_at: completed_at.map(Timestamp),
@@ -191,6 +214,8 @@ impl<'a> From<&'a RunProgress> for ProgressBody<'a> {
             current_node,
             step,
             steps,
+            lora_bytes_done,
+            lora_bytes_total,
         } = progress;
         Self {
             value: *value,
@@ -199,6 +224,8 @@ impl<'a> From<&'a RunProgress> for ProgressBody<'a> {
             current_node: current_node.as_deref(),
             step: *step,
             steps: *steps,
+            lora_bytes_done: *lora_bytes_done,
+            lora_bytes_total: *lora_bytes_total,
         }
     }
 }

@@ -1,18 +1,23 @@
 //! `POST /workflows/{id}/run`
 
-use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
+use atelier_application::runs::{OnceOnly, SubmitRequest};
+use atelier_domain::ids::WorkflowId;
+use atelier_domain::run::RunPriority;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::http::PREFIX;
 use crate::http::api::Api;
 use crate::http::auth::AuthActor;
+use crate::http::idempotency::{MayBeRepeated, submission_response};
 use crate::http::json::{JsonBody, Members};
 use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::v1::runs::dto::{RunBody, location};
+use crate::http::v1::runs::dto::RunBody;
+use crate::http::v1::runs::request::{accepted, priority_member, timeout_member};
 
 /// How a workflow is to be run.
 #[derive(Default, ToSchema)]
@@ -23,51 +28,75 @@ pub(crate) struct RunRequestBody {
     /// has.
     #[schema(value_type = Object, required = false, example = json!({"seed": 7, "6.text": "a house by a lake"}))]
     input_params: Map<String, Value>,
+    /// Which of one's own runs are begun first, -10 to 10: the higher, the
+    /// sooner. 0 unless told.
+    #[schema(value_type = i8, required = false, minimum = -10, maximum = 10)]
+    priority: RunPriority,
+    /// How long it may take, in seconds from the moment that it is first begun.
+    #[schema(value_type = u32, required = false, minimum = 1)]
+    timeout_s: Option<u32>,
 }
 
 impl RunRequestBody {
     fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut members = Members::parse(body)?;
         let input_params = members.optional("input_params");
+        let priority = priority_member(&mut members);
+        let timeout_s = timeout_member(&mut members);
         members.finish()?;
         Ok(Self {
             input_params: input_params.unwrap_or_default(),
+            priority: priority.unwrap_or_default(),
+            timeout_s,
         })
     }
 }
 
 /// Runs a workflow of one's own, or a public one.
 ///
-/// The run waits for a worker; read it, or wait for it, where `Location` says.
+/// The run waits for a worker; read it, wait for it, or follow its events,
+/// where `Location` says.
 #[utoipa::path(post, path = "/api/v1/comfyui/workflows/{id}/run", operation_id = "runWorkflow", tag = "runs",
-    params(("id" = Uuid, Path, description = "The workflow's id.")),
+    params(
+        ("id" = Uuid, Path, description = "The workflow's id."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key and body within 24 hours, the request is not carried out again: it gets the same answer.")),
     request_body(content = RunRequestBody, content_type = "application/json"),
     responses(
         (status = 202, description = "The run waits for a worker.", body = RunBody<'static>,
-            headers(("Location" = String, description = "Where the run is."))),
+            headers(("Location" = String, description = "Where the run is."),
+                ("Idempotent-Replayed" = String, description = "`true` where the request came before."))),
         (status = 400, response = ProblemResponse),
         (status = 401, response = ProblemResponse),
         (status = 404, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 409, response = ProblemResponse),
+        (status = 422, response = ProblemResponse),
+        (status = 429, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
     AuthActor(actor): AuthActor,
     path: PathSegments,
     query: Query,
+    once: MayBeRepeated,
     body: JsonBody,
 ) -> Result<HttpResponse, Problem> {
     query.finish()?;
-    let id = path.id()?;
-    let body = body.read_optional(api.limits()).await?;
-    let request = body
-        .map(|body| RunRequestBody::read(&body))
-        .transpose()?
-        .unwrap_or_default();
-    let run = api
-        .submit_run()
-        .execute(&actor, id, request.input_params)
-        .await?;
-    Ok(HttpResponse::Accepted()
-        .insert_header((LOCATION, location(run.id)))
-        .json(RunBody::from(&run)))
+    let id: WorkflowId = path.id()?;
+    let body = body.read_optional(api.limits()).await?.unwrap_or_default();
+    let once = once.request(format!("{PREFIX}/workflows/{id}/run"), &body)?;
+    let request = if body.is_empty() {
+        RunRequestBody::default()
+    } else {
+        RunRequestBody::read(&body)?
+    };
+    let request = SubmitRequest {
+        input_params: request.input_params,
+        priority: request.priority,
+        timeout_s: request.timeout_s,
+        once: once.map(|request| OnceOnly {
+            request,
+            answer: &accepted,
+        }),
+    };
+    let submission = api.submit_run().execute(&actor, id, request).await?;
+    Ok(submission_response(submission, &accepted))
 }
