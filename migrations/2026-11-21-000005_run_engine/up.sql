@@ -61,6 +61,7 @@ alter table public.comfyui_users
   add constraint comfyui_users_waiting_runs_check check (waiting_runs between 0 and pending_runs);
 create index comfyui_users_waiting_idx on public.comfyui_users (last_served_at, created_at, id) where has_waiting;
 
+-- The payload is the run's id, followed by ` queued` if it waits from now on, or by ` over` if it is over.
 create or replace function atelier.announce_run() returns trigger
 language plpgsql security definer set search_path = '' as $function$
 declare
@@ -96,7 +97,8 @@ begin
   if is_pending > was_pending or is_waiting > was_waiting then
     perform pg_catalog.pg_notify('atelier_runs', new.id || ' queued');
   elsif new.event_count <> old.event_count or new.cancel_requested_at is distinct from old.cancel_requested_at then
-    perform pg_catalog.pg_notify('atelier_runs', new.id::text);
+    perform pg_catalog.pg_notify('atelier_runs',
+      new.id || case when new.status in ('completed', 'failed', 'cancelled') then ' over' else '' end);
   end if;
   return null;
 end
@@ -300,6 +302,8 @@ begin
     update public.comfyui_workflow_runs as claimed set
       status = 'running', phase = null, attempt = claimed.attempt + 1, claim_token = token,
       claimed_by = worker, lease_until = clock_timestamp() + lease, backend = on_backend, deferred_since = null,
+      -- Unless the backend is too old to take it, and says another one.
+      comfyui_prompt_id = coalesce(claimed.comfyui_prompt_id, claimed.id::text),
       -- What is taken up again goes on from where it was.
       progress = case when claimed.lives_on is null then 0 else claimed.progress end,
       nodes_done = case when claimed.lives_on is null then 0 else claimed.nodes_done end,

@@ -46,7 +46,7 @@ pub(crate) const FINISH: &str = "select atelier.finish_run($1, $2, $3, $4, $5) a
 macro_rules! held_columns {
     () => {
         "id, lost_workers, lost_backends, lost_executions, cancel_requested_at is not null as cancel_requested, \
-         lives_on is not null or comfyui_prompt_id is not null as was_submitted"
+         lives_on is not null as was_submitted"
     };
 }
 

@@ -165,15 +165,19 @@ impl Hub {
         topics.entry(topic).or_default().subscribe()
     }
 
-    /// Reads a payload of the trigger's: a run's id, and ` queued` if it waits now.
+    /// Reads a payload of the trigger's: a run's id, and ` queued` if it waits now, or ` over`.
     fn wake(&self, payload: &str) {
-        let (id, queued) = match payload.strip_suffix(" queued") {
-            Some(id) => (id, true),
-            None => (payload, false),
+        let (id, news) = payload.split_once(' ').unwrap_or((payload, ""));
+        let Ok(id) = id.parse::<RunId>() else {
+            return;
         };
         let mut topics = self.topics();
-        if let Ok(id) = id.parse::<RunId>() {
-            let topic = RunTopic::Run(id);
+        let is_over = news == "over";
+        let of_run = [
+            Some(RunTopic::Run(id)),
+            is_over.then_some(RunTopic::End(id)),
+        ];
+        for topic in of_run.into_iter().flatten() {
             if topics
                 .get(&topic)
                 .is_some_and(|sender| sender.send(()).is_err())
@@ -181,7 +185,9 @@ impl Hub {
                 topics.remove(&topic);
             }
         }
-        if queued && let Some(sender) = topics.get(&RunTopic::Queue) {
+        if news == "queued"
+            && let Some(sender) = topics.get(&RunTopic::Queue)
+        {
             sender.send_replace(());
         }
     }
@@ -218,6 +224,12 @@ mod tests {
 
         hub.wake(&format!("{} queued", run(2)));
         assert!(!woken(&mut first) && woken(&mut second) && woken(&mut queue));
+
+        let mut end = hub.subscribe(RunTopic::End(run(1)));
+        hub.wake(&run(1).to_string());
+        assert!(woken(&mut first) && !woken(&mut end));
+        hub.wake(&format!("{} over", run(1)));
+        assert!(woken(&mut first) && woken(&mut end) && !woken(&mut queue));
     }
 
     #[test]

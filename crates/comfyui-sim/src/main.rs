@@ -28,6 +28,9 @@ struct Arguments {
     /// LoRA folder, if it is not models/loras below the base folder.
     #[arg(long, value_name = "DIR")]
     loras_dir: Option<PathBuf>,
+    /// What a prompt costs besides its nodes, in milliseconds; the real server takes 4 to 5.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    prompt_ms: u64,
     /// How long one sampler step takes, in milliseconds.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     step_ms: u64,
@@ -171,6 +174,7 @@ impl Arguments {
             listen: self.listen,
             version: self.imitate,
             loras_dir: self.loras_dir,
+            prompt_delay: Duration::from_millis(self.prompt_ms),
             step_delay: Duration::from_millis(self.step_ms),
             load_delay: Duration::from_millis(self.load_ms),
             checkpoints: self.checkpoint,

@@ -108,6 +108,9 @@ pub struct SimulatorOptions {
     pub base_dir: PathBuf,
     /// The LoRA folder, if it is not `base_dir/models/loras`.
     pub loras_dir: Option<PathBuf>,
+    /// What a prompt costs besides its nodes. The real server takes 4 to 5 ms for the smallest prompt when it works off its
+    /// queue (`reference/comfyui/PROTOCOL.md` section 13).
+    pub prompt_delay: Duration,
     /// How long one sampler step takes. An interrupt takes effect at the end of a step.
     pub step_delay: Duration,
     /// How long loading a checkpoint takes. An interrupt waits for its end, as on the real server.
@@ -136,6 +139,7 @@ impl SimulatorOptions {
             version: Version::default(),
             base_dir: base_dir.into(),
             loras_dir: None,
+            prompt_delay: Duration::ZERO,
             step_delay: Duration::ZERO,
             load_delay: Duration::ZERO,
             checkpoints: vec![VIRTUAL_CHECKPOINT.to_owned()],

@@ -47,7 +47,6 @@ impl Attempt<'_> {
             if self.is_alive(prompt_id).await? {
                 tracing::info!("an earlier attempt lives; following it");
                 self.station.mark_up();
-                self.reporter.prompt_id(prompt_id.clone());
                 // Its socket was another process's.
                 let follower = self.station.link.follow(prompt_id, None);
                 return self.follow(&follower, &graph, &work).await;
@@ -60,7 +59,6 @@ impl Attempt<'_> {
             return Ok(wish.ending(Vec::new()));
         }
         self.stage.reach(StagePoint::Underway);
-        self.reporter.prompt_id(self.claimed.run_id.to_string());
         self.reporter.phase(RunPhase::Submitting);
         let follower = self.submit(&graph, &paths).await?;
         self.station.loads(graph.checkpoint());

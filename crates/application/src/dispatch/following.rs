@@ -63,27 +63,51 @@ struct Looks {
     unknown: u32,
     unknown_since: Option<Instant>,
     away_since: Option<Instant>,
+    began_at: Instant,
     /// When the socket last told something of this prompt.
-    heard_at: Instant,
-    /// Whether the socket told anything of this prompt.
-    told: bool,
+    heard_at: Option<Instant>,
     /// Whether it began to execute, by the socket or by the records.
     had_begun: bool,
     ended_seen: bool,
     linked: bool,
-    stop_until: Option<Instant>,
-    stop_told: bool,
+    stop: Stopping,
+}
+
+/// Whether a prompt is to end before it is done.
+#[derive(Clone, Copy)]
+enum Stopping {
+    No,
+    /// The backend has not taken it yet.
+    Wished {
+        until: Instant,
+    },
+    /// The backend was told.
+    Told {
+        until: Instant,
+    },
+}
+
+impl Stopping {
+    /// When the prompt is left to itself.
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::Wished { until } | Self::Told { until } => Some(until),
+        }
+    }
 }
 
 impl Following<'_> {
     pub(super) async fn to_the_end(&self, wishes: &mut Wishes) -> Followed {
         let mut looks = self.first_look();
         loop {
-            let stopping = looks.stop_until.is_some();
+            let stopping = looks.stop.until().is_some();
             tokio::select! {
                 biased;
                 _wish = wished(wishes), if !stopping => {
-                    looks.stop_until = Some(Instant::now() + self.patience);
+                    looks.stop = Stopping::Wished {
+                        until: Instant::now() + self.patience,
+                    };
                 }
                 () = self.follower.changed() => {
                     if !self.hear(&mut looks) {
@@ -93,13 +117,16 @@ impl Following<'_> {
                 () = sleep_until(looks.next) => {}
             }
             if looks
-                .stop_until
+                .stop
+                .until()
                 .is_some_and(|until| Instant::now() >= until)
             {
                 return Followed::LeftAlone;
             }
-            if looks.stop_until.is_some() && !looks.stop_told {
-                self.stop(&mut looks).await;
+            if let Stopping::Wished { until } = looks.stop
+                && self.stop().await
+            {
+                looks.stop = Stopping::Told { until };
             }
             if let Some(followed) = self.look(&mut looks).await {
                 return followed;
@@ -122,13 +149,12 @@ impl Following<'_> {
             unknown: 0,
             unknown_since: None,
             away_since: None,
-            heard_at: Instant::now(),
-            told: false,
+            began_at: Instant::now(),
+            heard_at: None,
             had_begun: false,
             ended_seen: false,
             linked,
-            stop_until: None,
-            stop_told: false,
+            stop: Stopping::No,
         }
     }
 
@@ -136,9 +162,8 @@ impl Following<'_> {
     fn hear(&self, looks: &mut Looks) -> bool {
         let snapshot = self.follower.read(self.work);
         if snapshot.began {
-            looks.told = true;
             looks.had_begun = true;
-            looks.heard_at = Instant::now();
+            looks.heard_at = Some(Instant::now());
             self.reporter.phase(RunPhase::Executing);
             self.reporter.progress(snapshot.progress);
         }
@@ -154,7 +179,7 @@ impl Following<'_> {
         }
         if looks.linked
             && !looks.ended_seen
-            && looks.stop_until.is_none()
+            && looks.stop.until().is_none()
             && looks.away_since.is_none()
         {
             looks.next = Instant::now() + self.silence;
@@ -214,12 +239,11 @@ impl Following<'_> {
         if looks.unknown >= UNKNOWN_LOOKS {
             let late = match self.recollection(looks).await {
                 // What is taken out of the queue leaves no trace.
-                _ if looks.stop_told => Duration::ZERO,
-                Ok(Recollection::Gone) => Duration::ZERO,
+                _ if matches!(looks.stop, Stopping::Told { .. }) => Duration::ZERO,
                 Ok(Recollection::Intact) => LATE_HISTORY,
-                // One that never began has no history that could be late.
                 Ok(Recollection::Unclear) if looks.had_begun => UNCLEAR_HISTORY,
-                Ok(Recollection::Unclear) => Duration::ZERO,
+                // One that never began has no history that could be late.
+                Ok(Recollection::Unclear | Recollection::Gone) => Duration::ZERO,
                 Err(error) => {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
@@ -255,12 +279,11 @@ impl Following<'_> {
 
     /// The prompt runs: a socket that tells nothing of it is deaf.
     fn doubt_silence(&self, looks: &Looks) {
-        let silence = if looks.told {
-            self.silence * DEAF_SILENCES
-        } else {
-            self.silence
+        let (heard_at, silence) = match looks.heard_at {
+            Some(heard_at) => (heard_at, self.silence * DEAF_SILENCES),
+            None => (looks.began_at, self.silence),
         };
-        if looks.heard_at.elapsed() >= silence {
+        if heard_at.elapsed() >= silence {
             self.follower.doubt_link(silence);
         }
     }
@@ -270,7 +293,7 @@ impl Following<'_> {
             return looks.retry.next();
         }
         looks.retry.reset();
-        if looks.stop_until.is_some() {
+        if looks.stop.until().is_some() {
             Duration::from_millis(250).min(self.silence)
         } else if looks.linked {
             self.silence
@@ -279,14 +302,15 @@ impl Following<'_> {
         }
     }
 
-    /// Asks the backend to stop the prompt.
-    async fn stop(&self, looks: &mut Looks) {
-        match bounded(self.station.client.cancel(self.follower.prompt_id())).await {
-            Ok(()) => looks.stop_told = true,
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+    /// Asks the backend to stop the prompt; says whether it was told.
+    async fn stop(&self) -> bool {
+        let told = bounded(self.station.client.cancel(self.follower.prompt_id())).await;
+        if let Err(error) = &told {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
                 "a backend did not take a cancellation; trying again"
-            ),
+            );
         }
+        told.is_ok()
     }
 }

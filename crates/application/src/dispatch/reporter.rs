@@ -9,11 +9,11 @@ use tokio::time::sleep;
 use super::ending::Gone;
 use super::ledger::RunLedger;
 
-/// Tells how a run goes on, in the background and not too often: the first
-/// report at once, later ones folded together.
-///
-/// A run that is over sooner than the next report is due costs one report and
-/// its ending.
+/// How soon the first report is written: a run that is over sooner costs none.
+const FIRST_REPORT: Duration = Duration::from_millis(50);
+
+/// Tells how a run goes on, in the background and not too often: what happens
+/// between two reports is folded together.
 pub(super) struct Reporter {
     ledger: RunLedger,
     previews: Arc<dyn RunPreviews>,
@@ -87,11 +87,6 @@ impl Reporter {
         });
     }
 
-    /// Tells what the backend will call the run.
-    pub(super) fn prompt_id(&self, prompt_id: String) {
-        self.change(|state| state.pending.comfyui_prompt_id = Some(prompt_id));
-    }
-
     /// Tells what the backend calls the run, after all that was told before, and
     /// does not come back before it is written.
     pub(super) async fn store_prompt_id(&self, prompt_id: String) -> Result<(), Gone> {
@@ -106,6 +101,9 @@ impl Reporter {
 
     /// Writes, until the claim is gone.
     pub(super) async fn run(&self) -> Gone {
+        self.wake.notified().await;
+        sleep(FIRST_REPORT.min(self.interval)).await;
+        self.wake.notify_one();
         loop {
             self.wake.notified().await;
             self.show().await;
@@ -116,28 +114,10 @@ impl Reporter {
         }
     }
 
-    /// Writes nothing more but what a finished run is still asked for; waits for
-    /// a report that is on its way.
+    /// Writes nothing more; waits for a report that is on its way.
     pub(super) async fn close(&self) {
-        let prompt_id = {
-            let mut state = self.lock();
-            state.closed = true;
-            state.pending.comfyui_prompt_id.take()
-        };
+        self.lock().closed = true;
         let _writing = self.writing.lock().await;
-        if prompt_id.is_some() {
-            let report = RunReport {
-                comfyui_prompt_id: prompt_id,
-                ..RunReport::default()
-            };
-            if let Err(error) = self.ledger.try_report(report).await {
-                // The ending that follows meets the same trouble, and says so.
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "the name of a prompt was not recorded"
-                );
-            }
-        }
     }
 
     async fn show(&self) {
@@ -192,9 +172,6 @@ impl State {
     /// What is newer stays.
     fn take_back(&mut self, report: RunReport) {
         self.pending.phase = self.pending.phase.or(report.phase);
-        if self.pending.comfyui_prompt_id.is_none() {
-            self.pending.comfyui_prompt_id = report.comfyui_prompt_id;
-        }
         if self.pending.progress.is_none() {
             self.pending.progress = report.progress;
         }
@@ -223,27 +200,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_name_of_a_prompt_is_written_however_soon_the_end_comes() {
-        let mut queue = MockRunQueue::new();
-        let mut order = mockall::Sequence::new();
-        queue
-            .expect_report()
-            .times(1)
-            .in_sequence(&mut order)
-            .withf(|_, _, report| report.phase == Some(RunPhase::SyncingLoras))
-            .returning(|_, _, _| Ok(()));
-        queue
-            .expect_report()
-            .times(1)
-            .in_sequence(&mut order)
-            .withf(|_, _, report| report.comfyui_prompt_id.as_deref() == Some("p"))
-            .returning(|_, _, _| Ok(()));
-        let reporter = reporter(queue);
-        reporter.phase(RunPhase::SyncingLoras);
-        a_second(&reporter).await;
-
-        reporter.prompt_id("p".to_owned());
+    async fn a_run_that_is_over_at_once_costs_no_report() {
+        let reporter = reporter(MockRunQueue::new());
         reporter.phase(RunPhase::Submitting);
+        let written = tokio::time::timeout(Duration::from_millis(20), reporter.run()).await;
+        assert!(written.is_err(), "{written:?}");
+
         reporter.close().await;
     }
 

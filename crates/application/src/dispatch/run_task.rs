@@ -78,7 +78,6 @@ impl RunTask {
             outcome = through(&attempt, &stage) => outcome,
             () = stage.hand_over(self.stop.clone(), settings.grace) => {
                 let released = async {
-                    // Without the prompt's name the next worker would not look for it.
                     reporter.close().await;
                     let may_live = stage.may_live();
                     ledger.end(Ending::Released(ReleaseReason::HandOver { may_live })).await

@@ -40,7 +40,7 @@ impl AwaitRun {
             return self.runs.get(actor, id).await;
         }
         // Watching begins before reading: a change between the two would be missed.
-        let mut signals = Some(self.signals.watch(RunTopic::Run(id)));
+        let mut signals = Some(self.signals.watch(RunTopic::End(id)));
         let deadline = Instant::now() + wait;
         loop {
             let run = self.runs.get(actor, id).await?;

@@ -74,6 +74,9 @@ impl<'run> Run<'run> {
         };
         self.instance.set_running_client(client_id);
         self.message("execution_start", json!({"prompt_id": self.item.prompt_id}));
+        self.instance
+            .queue
+            .pause(self.instance.options.prompt_delay);
         let signatures = signatures(self.instance, &self.item.prompt, &self.item.outputs);
         cache.keep_only(&signatures);
         let is_cached = |node_id: &str| {

@@ -11,6 +11,8 @@ pub enum RunTopic {
     Queue,
     /// Something happened to this run.
     Run(RunId),
+    /// This run is over.
+    End(RunId),
 }
 
 /// Ends only when the source of signals is gone for good.

@@ -103,6 +103,25 @@ pub async fn every_step_of_a_run_wakes_its_watchers(h: &Harness) {
     woken("completing", &mut stream).await;
 }
 
+/// Who waits for a run's end hears of it, whichever end it is.
+pub async fn the_end_of_a_run_wakes_who_waits_for_it(h: &Harness) {
+    let alice = an_actor();
+    let completed = h.enqueued(&alice).await;
+    let mut stream = h.signals.watch(RunTopic::End(completed));
+    let claimed = crate::claim(&*h.queue, a_claim("backend")).await.unwrap();
+    h.queue
+        .complete(completed, claimed.token, vec![])
+        .await
+        .unwrap();
+    woken("completing", &mut stream).await;
+
+    let cancelled = h.enqueued(&alice).await;
+    let mut stream = h.signals.watch(RunTopic::End(cancelled));
+    let outcome = h.runs.request_cancel(&alice, cancelled, next_time()).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    woken("a cancellation", &mut stream).await;
+}
+
 /// Who watches a run hears of its owner's cancellation, running or not.
 pub async fn a_cancellation_wakes_the_watchers(h: &Harness) {
     let alice = an_actor();
@@ -152,6 +171,7 @@ macro_rules! run_signals_conformance {
             enqueueing_wakes_the_workers,
             every_later_run_wakes_the_workers_again,
             every_step_of_a_run_wakes_its_watchers,
+            the_end_of_a_run_wakes_who_waits_for_it,
             a_cancellation_wakes_the_watchers,
             all_watchers_are_woken,
             a_change_before_the_first_poll_is_not_missed,

@@ -98,6 +98,8 @@ impl RunRow {
         self.claim = Some(claim);
         self.run.attempt += 1;
         self.run.backend = Some(backend);
+        let own_id = self.run.id.to_string();
+        self.run.comfyui_prompt_id.get_or_insert(own_id);
         self.run.started_at.get_or_insert(at);
         self.deferred_since = None;
         self.enter(running, at);
@@ -157,7 +159,7 @@ impl RunRow {
     }
 
     fn releasing(&mut self, reason: ReleaseReason) -> RunTransition {
-        let was_submitted = self.lives_on.is_some() || self.run.comfyui_prompt_id.is_some();
+        let was_submitted = self.lives_on.is_some();
         // Whoever hands a run over has said so; nobody asked the others.
         let is_told = matches!(reason, ReleaseReason::HandOver { .. });
         if self.cancel_requested && !(reason.may_live() && (is_told || was_submitted)) {

@@ -17,8 +17,16 @@ pub(super) struct Watcher {
 impl State {
     /// Wakes whoever watches `topic`.
     pub(super) fn signal(&mut self, topic: RunTopic) {
+        let end = match topic {
+            RunTopic::Run(id) => self
+                .runs
+                .get(&id)
+                .filter(|row| row.run.status.is_final())
+                .map(|_| RunTopic::End(id)),
+            RunTopic::Queue | RunTopic::End(_) => None,
+        };
         self.watchers.retain(|watcher| {
-            watcher.topic != topic
+            (watcher.topic != topic && Some(watcher.topic) != end)
                 || !matches!(watcher.wake.try_send(()), Err(TrySendError::Closed(())))
         });
     }

@@ -20,7 +20,6 @@ pub(crate) struct RecordingQueue {
 #[derive(Default)]
 struct State {
     said: Vec<&'static str>,
-    reports: Vec<RunReport>,
     claims_lost: bool,
     away: bool,
 }
@@ -36,10 +35,6 @@ impl RecordingQueue {
     /// What was said since the last time; looking for work does not count.
     pub(crate) fn said(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.state.lock().unwrap().said)
-    }
-
-    pub(crate) fn reports(&self) -> Vec<RunReport> {
-        self.state.lock().unwrap().reports.clone()
     }
 
     /// From now on every claim is somebody else's, and heartbeats say so.
@@ -92,7 +87,6 @@ impl RunQueue for RecordingQueue {
         report: RunReport,
     ) -> Result<(), QueueError> {
         self.say("report")?;
-        self.state.lock().unwrap().reports.push(report.clone());
         self.inner.report(run, token, report).await
     }
 
