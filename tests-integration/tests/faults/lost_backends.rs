@@ -18,6 +18,7 @@ async fn two_backends(downtime: Duration) -> Fleet {
         .step_delay(Duration::from_millis(100))
         .restart_downtime(downtime)
         .with("ATELIER_BACKEND_PATIENCE_SECONDS", "3")
+        .with("ATELIER_AFFINITY_SECONDS", "1")
         .start()
         .await
 }
@@ -76,7 +77,8 @@ async fn a_backend_that_is_back_is_given_runs_again() {
     fleet.await_all(&runs, PATIENCE).await;
 
     wait_until("it to be given a run", PATIENCE, async || {
-        let next = fleet.submit(4).await;
+        // More than the other one is given at once: it has the checkpoint, and is first choice.
+        let next = fleet.submit(12).await;
         fleet.await_all(&next, PATIENCE).await;
         let found = given(&fleet, 0, &next) > 0;
         runs.extend(next);
