@@ -218,7 +218,7 @@ impl Attempt<'_> {
                 |connection| connection.client_id.clone(),
             ),
             graph: self.claimed.graph.clone(),
-            extra_data: self.provenance(),
+            extra_data: self.extra_data(),
             patience: settings.patience,
         };
         match submission.hand_over().await {
@@ -266,9 +266,12 @@ impl Attempt<'_> {
     }
 
     /// What goes into the pictures beside the prompt: an object, or listing jobs
-    /// breaks for everybody (`reference/comfyui/PROTOCOL.md` section 3).
-    fn provenance(&self) -> Value {
+    /// breaks for everybody (`reference/comfyui/PROTOCOL.md` section 3). And the
+    /// cheapest previews: whether anybody will watch is not known yet, and they
+    /// cannot be asked for later.
+    fn extra_data(&self) -> Value {
         json!({
+            "preview_method": "latent2rgb",
             "extra_pnginfo": {
                 "atelier": {
                     "run_id": self.claimed.run_id,

@@ -5,20 +5,34 @@
 //! number of machines serve one queue. What holds them together is the claim:
 //! every write carries it, and whoever lost it stops at once.
 //!
-//! For each backend a worker keeps one event link and one claim loop:
+//! For each backend a worker keeps an event link, a claim loop and an
+//! attendant:
 //!
 //! - The event link keeps a WebSocket open and hands what it hears to whoever
 //!   follows the prompt. It only makes things fast; what is true, the backend's
 //!   own records say, which are asked when a prompt is said to have ended, after
-//!   a lost connection, and after a silence.
-//! - The claim loop takes a run while there is room and the backend answers, and
+//!   a lost connection, and after a silence. A socket that tells nothing while
+//!   the records say that a prompt runs is replaced, under a fresh client id.
+//! - The claim loop takes a run while there is room and the backend works, and
 //!   gives it to a task of its own: LoRAs, a last look at what the graph names,
-//!   submission under the run's own id, following, collecting. A task that finds
-//!   an earlier attempt alive on its backend follows that one instead.
+//!   submission under the run's own id, following, collecting. A run that may be
+//!   alive on the backend already is looked up first, and followed if it is.
+//! - The attendant looks whether the backend answers and what is in its queue,
+//!   takes prompts out whose runs are over or elsewhere, and tells the run queue
+//!   how the backend is, so that runs are placed well.
+//!
+//! A backend that fails is down. It is asked with growing pauses whether it
+//! answers, and then one run tries it out before others follow.
 //!
 //! What is the graph's fault fails the run at once, in our own words. What is
-//! the machinery's fault gives the run back, so that another attempt can be
-//! made. One janitor per worker gives runs of dead workers back and cleans away
+//! the machinery's fault gives the run back, under the budget of what was lost
+//! ([`RunLoss`](atelier_domain::run::RunLoss)). A run that may be alive on a
+//! backend waits for that backend alone, for as long as
+//! [`WorkerSettings::patience`]; so it is not executed twice when only its worker
+//! died. A prompt that its backend does not know is lost, unless the backend still
+//! knows an older one: then it was not restarted, and the history is merely late.
+//! One janitor per worker gives runs of dead workers back, frees those whose
+//! backend stays away, ends those that take longer than they may, and cleans away
 //! what nothing needs any more.
 //!
 //! A prompt that succeeds without leaving anything to store completes its run
