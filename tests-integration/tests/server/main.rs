@@ -24,6 +24,8 @@ mod lora_files;
 mod lora_references;
 mod main_job;
 mod memory;
+mod run_events;
+mod run_requests;
 mod runs;
 mod trouble;
 mod workflows;
