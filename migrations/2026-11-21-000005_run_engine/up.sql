@@ -220,8 +220,10 @@ begin
     limit 1 for no key update skip locked;
 
   if chosen is null then
+    -- Those of a worker that gave no sign of life lately do not keep a backend idle: leases are renewed long before.
     select count(*) into here from public.comfyui_workflow_runs as running
-      where running.status = 'running' and running.backend = on_backend;
+      where running.status = 'running' and running.backend = on_backend
+        and running.lease_until > clock_timestamp() + lease / 2;
     if here >= room then
       return;
     end if;

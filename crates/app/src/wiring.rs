@@ -104,6 +104,9 @@ impl Assembly {
             settings: WorkerSettings {
                 worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
                 lease: self.worker.lease,
+                // A run that lost its worker waits for its lease, and not much longer.
+                recovery: (self.worker.lease / 3)
+                    .clamp(Duration::from_secs(1), Duration::from_secs(10)),
                 cleaning: self.worker.cleaning,
                 patience: self.worker.patience,
                 affinity: self.worker.affinity,

@@ -18,7 +18,7 @@ use super::ledger::RunLedger;
 use super::lora_check::{takes_another, unresolved};
 use super::reporter::Reporter;
 use super::stage::{Stage, StagePoint};
-use super::station::{Shared, Station, bounded};
+use super::station::{Shared, Station};
 use super::submission::{Submission, Submitted};
 
 /// How often the backend is asked for an earlier attempt before it counts as
@@ -140,6 +140,8 @@ impl Attempt<'_> {
         let plan = self.station.sync.plan(&self.claimed.lora_ids).await?;
         if !plan.is_complete() {
             self.reporter.phase(RunPhase::SyncingLoras);
+            // That may take minutes: another run may try the backend out.
+            self.station.end_trial();
             let all = plan.missing_bytes();
             let tell = |done: u64| {
                 self.reporter.progress(RunProgress {
@@ -184,7 +186,7 @@ impl Attempt<'_> {
         if !takes_another(graph, &paths) && unresolved(graph, &paths, known.as_deref()).is_none() {
             return Ok(());
         }
-        let fresh = match bounded(self.shared.catalogue.ask(client)).await {
+        let fresh = match self.station.answer(self.shared.catalogue.ask(client)).await {
             Ok(fresh) => fresh,
             Err(error) => {
                 tracing::warn!(
@@ -233,7 +235,11 @@ impl Attempt<'_> {
                 Ok(self.station.link.follow(&prompt_id, connection.as_ref()))
             }
             Submitted::Dropped { prompt_id, nodes } => {
-                if let Err(error) = bounded(self.station.client.cancel(&prompt_id)).await {
+                if let Err(error) = self
+                    .station
+                    .answer(self.station.client.cancel(&prompt_id))
+                    .await
+                {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "a prompt that lost outputs was not cancelled"

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::spread;
-use super::station::{Shared, Station, bounded};
+use super::station::{Shared, Station};
 
 /// How long a stopping worker tries to say that a backend is no longer served.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ impl Attendance {
     /// Takes prompts out of the backend's queue that are there for nothing: of
     /// runs that are over, or went elsewhere. Says how many are not ours.
     async fn look(&self) -> Result<u32, LookError> {
-        let queue = bounded(self.station.client.queue()).await?;
+        let queue = self.station.answer(self.station.client.queue()).await?;
         let mut foreign = 0_u32;
         let mut unfollowed: Vec<RunId> = Vec::new();
         for prompt_id in queue.running.iter().chain(&queue.pending) {
@@ -95,7 +95,9 @@ impl Attendance {
                 run.id = %run,
                 "a backend has a prompt whose run is over or elsewhere; cancelling it"
             );
-            bounded(self.station.client.cancel(&run.to_string())).await?;
+            self.station
+                .answer(self.station.client.cancel(&run.to_string()))
+                .await?;
         }
         Ok(foreign.saturating_add(others))
     }

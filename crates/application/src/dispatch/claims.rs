@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::backoff::{Backoff, spread};
 use super::run_task::RunTask;
-use super::station::{Shared, Station, bounded};
+use super::station::{Shared, Station};
 
 /// The first run is worth a moment's wait for the socket.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
@@ -112,7 +112,10 @@ impl Claims {
             .catalogue
             .known_of(&self.station.client)
             .is_none()
-            && let Err(error) = bounded(self.shared.catalogue.ask(&self.station.client)).await
+            && let Err(error) = self
+                .station
+                .answer(self.shared.catalogue.ask(&self.station.client))
+                .await
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

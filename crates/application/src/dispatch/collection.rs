@@ -257,7 +257,11 @@ impl Fetching<'_> {
         file: &BackendFile,
         key: &BlobKey,
     ) -> Result<(Passing, Option<String>), FetchError> {
-        let mut reader = bounded(self.client.fetch_output(file)).await?;
+        let mut reader = bounded(
+            ANSWER_TIMEOUT.min(self.patience),
+            self.client.fetch_output(file),
+        )
+        .await?;
         let mut writer = unless_stalled(self.blobs.writer(key)).await??;
         match pass(&mut reader, writer.as_mut()).await {
             Ok(passing) => {

@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 use super::ending::{Wishes, wished};
 use super::event_link::Follower;
 use super::reporter::Reporter;
-use super::station::{Recollection, Station, bounded};
+use super::station::{Recollection, Station};
 
 /// How often a prompt that its backend does not know is asked for at least.
 const UNKNOWN_LOOKS: u32 = 2;
@@ -188,6 +188,7 @@ impl Following<'_> {
     }
 
     async fn look(&self, looks: &mut Looks) -> Option<Followed> {
+        let asked_at = Instant::now();
         let state = self.station.prompt_state(self.follower.prompt_id()).await;
         let now = Instant::now();
         let state = match state {
@@ -201,7 +202,7 @@ impl Following<'_> {
                     "a backend did not say where a prompt stands"
                 );
                 self.station.mark_down();
-                let since = *looks.away_since.get_or_insert(now);
+                let since = *looks.away_since.get_or_insert(asked_at);
                 if now.duration_since(since) >= self.patience {
                     return Some(Followed::Away);
                 }
@@ -241,9 +242,8 @@ impl Following<'_> {
                 // What is taken out of the queue leaves no trace.
                 _ if matches!(looks.stop, Stopping::Told { .. }) => Duration::ZERO,
                 Ok(Recollection::Intact) => LATE_HISTORY,
-                Ok(Recollection::Unclear) if looks.had_begun => UNCLEAR_HISTORY,
-                // One that never began has no history that could be late.
-                Ok(Recollection::Unclear | Recollection::Gone) => Duration::ZERO,
+                Ok(Recollection::Unclear) => UNCLEAR_HISTORY,
+                Ok(Recollection::Gone) => Duration::ZERO,
                 Err(error) => {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
@@ -304,7 +304,10 @@ impl Following<'_> {
 
     /// Asks the backend to stop the prompt; says whether it was told.
     async fn stop(&self) -> bool {
-        let told = bounded(self.station.client.cancel(self.follower.prompt_id())).await;
+        let told = self
+            .station
+            .answer(self.station.client.cancel(self.follower.prompt_id()))
+            .await;
         if let Err(error) = &told {
             tracing::warn!(
                 error = error as &dyn std::error::Error,

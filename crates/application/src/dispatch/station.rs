@@ -39,6 +39,8 @@ pub(super) struct Shared {
 /// How a backend is, as far as this worker saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
+    /// Nobody has asked it yet.
+    Unseen,
     /// It does not answer; it gets no runs.
     Down,
     /// It answers again; one run tries it out.
@@ -55,6 +57,7 @@ pub(super) struct Station {
     pub(super) sync: LoraSync,
     pub(super) link: Arc<EventLink>,
     pub(super) max_in_flight: usize,
+    answer_timeout: Duration,
     health: watch::Sender<Health>,
     memory: Mutex<Memory>,
 }
@@ -88,6 +91,7 @@ impl Station {
         loras: Arc<dyn LoraRepo>,
         blobs: Arc<dyn BlobStore>,
         ids: Arc<dyn IdGen>,
+        patience: Duration,
     ) -> Self {
         let client = Arc::clone(&backend.client);
         Self {
@@ -97,7 +101,8 @@ impl Station {
             client: backend.client,
             folder: backend.folder,
             max_in_flight: backend.max_in_flight.max(1),
-            health: watch::Sender::new(Health::Down),
+            answer_timeout: ANSWER_TIMEOUT.min(patience),
+            health: watch::Sender::new(Health::Unseen),
             memory: Mutex::default(),
         }
     }
@@ -120,7 +125,7 @@ impl Station {
         });
     }
 
-    /// The run that was to try the backend out did not get so far.
+    /// The run that was to try the backend out did not get so far, or not soon.
     pub(super) fn end_trial(&self) {
         self.health.send_if_modified(|health| {
             let was_taken = *health == Health::OnTrial { is_taken: true };
@@ -132,7 +137,7 @@ impl Station {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        *self.health.borrow() != Health::Down
+        !matches!(*self.health.borrow(), Health::Unseen | Health::Down)
     }
 
     /// Waits until the backend may have a run: one, where it has to show first
@@ -153,9 +158,16 @@ impl Station {
                         self.end_trial();
                     }
                 }
+                Health::Unseen => {
+                    was_down = true;
+                    self.until_it_answers(ids).await;
+                    self.mark_up();
+                }
                 Health::Down => {
                     was_down = true;
                     self.until_it_answers(ids).await;
+                    self.health
+                        .send_replace(Health::OnTrial { is_taken: false });
                 }
             }
         }
@@ -164,15 +176,13 @@ impl Station {
     async fn until_it_answers(&self, ids: &dyn IdGen) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
         loop {
-            match bounded(self.client.information()).await {
+            match self.answer(self.client.information()).await {
                 Ok(information) => {
                     tracing::info!(
                         backend = self.name,
                         backend.version = information.version,
                         "a backend answers"
                     );
-                    self.health
-                        .send_replace(Health::OnTrial { is_taken: false });
                     return;
                 }
                 Err(error) => {
@@ -187,9 +197,17 @@ impl Station {
         }
     }
 
+    /// Waits for the backend's answer, but not for ever.
+    pub(super) async fn answer<T>(
+        &self,
+        question: impl Future<Output = Result<T, ComfyError>>,
+    ) -> Result<T, ComfyError> {
+        bounded(self.answer_timeout, question).await
+    }
+
     /// Where a prompt stands.
     pub(super) async fn prompt_state(&self, prompt_id: &str) -> Result<PromptState, ComfyError> {
-        let state = bounded(self.client.prompt_state(prompt_id)).await?;
+        let state = self.answer(self.client.prompt_state(prompt_id)).await?;
         if matches!(state, PromptState::Finished(_)) {
             self.memory().witness = Some(prompt_id.to_owned());
         }
@@ -204,7 +222,7 @@ impl Station {
         let Some(witness) = witness else {
             return Ok(Recollection::Unclear);
         };
-        if bounded(self.client.prompt_state(&witness)).await? == PromptState::Unknown {
+        if self.answer(self.client.prompt_state(&witness)).await? == PromptState::Unknown {
             let mut memory = self.memory();
             if memory.witness.as_ref() == Some(&witness) {
                 memory.witness = None;
@@ -242,11 +260,12 @@ impl Station {
     }
 }
 
-/// Waits for a backend's answer, but not for ever.
+/// Waits for a backend's answer, but not longer than `limit`.
 pub(super) async fn bounded<T>(
+    limit: Duration,
     question: impl Future<Output = Result<T, ComfyError>>,
 ) -> Result<T, ComfyError> {
-    timeout(ANSWER_TIMEOUT, question)
+    timeout(limit, question)
         .await
         .map_err(|late| ComfyError::AnswerLost(late.into()))?
 }

@@ -9,15 +9,16 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
-use super::station::{Station, bounded};
+use super::station::Station;
 
 /// How often a prompt is handed over at most. Each time but the first, the
-/// backend has said twice that it does not know the prompt. A backend that fails
+/// backend has said again and again that it does not know the prompt. A backend that fails
 /// now and then is met again; one that breaks down on the prompt is not for long.
 const SUBMISSIONS: u32 = 6;
 
-/// A prompt whose answer was lost may still be on its way in.
-const SECOND_LOOK: Duration = Duration::from_millis(300);
+/// When a backend that does not know a prompt is asked again: the prompt may
+/// still be on its way in, or it was so quick that its history is not there yet.
+const FURTHER_LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(700)];
 
 /// What became of a submission.
 #[derive(Debug)]
@@ -57,7 +58,11 @@ impl Submission<'_> {
     pub(super) async fn hand_over(&self) -> Submitted {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         for left in (0..SUBMISSIONS).rev() {
-            let error = match bounded(self.station.client.submit(self.prompt())).await {
+            let error = match self
+                .station
+                .answer(self.station.client.submit(self.prompt()))
+                .await
+            {
                 Ok(taken) if taken.dropped.is_empty() => {
                     return Submitted::Accepted {
                         prompt_id: taken.prompt_id,
@@ -102,19 +107,18 @@ impl Submission<'_> {
         Submitted::Away { may_live: false }
     }
 
-    /// Whether the backend has the prompt. That it does not, it has to say twice.
+    /// Whether the backend has the prompt. That it does not, it has to say again.
     async fn look_up(&self) -> Result<bool, ComfyError> {
         let prompt_id = self.run.to_string();
         let until = Instant::now() + self.patience;
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let mut unknown = 0;
+        let mut further = FURTHER_LOOKS.into_iter();
         loop {
             let pause = match self.station.prompt_state(&prompt_id).await {
-                Ok(PromptState::Unknown) if unknown > 0 => return Ok(false),
-                Ok(PromptState::Unknown) => {
-                    unknown += 1;
-                    SECOND_LOOK
-                }
+                Ok(PromptState::Unknown) => match further.next() {
+                    Some(pause) => pause,
+                    None => return Ok(false),
+                },
                 Ok(_) => return Ok(true),
                 Err(error) if Instant::now() >= until => return Err(error),
                 Err(_) => backoff.next(),

@@ -30,6 +30,7 @@ impl Worker {
                     Arc::clone(&parts.loras),
                     Arc::clone(&parts.blobs),
                     Arc::clone(&parts.ids),
+                    parts.settings.patience,
                 ))
             })
             .collect();
