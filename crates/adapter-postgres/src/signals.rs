@@ -105,7 +105,9 @@ impl Listener {
 async fn listen_for_ever(connector: &Connector, hub: &Hub, previews: &PreviewHub) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match listen(connector, hub, previews, &mut pause).await {
+        let outcome = listen(connector, hub, previews, &mut pause).await;
+        previews.listens(false);
+        match outcome {
             Ok(()) => tracing::warn!("the connection that listens for runs was closed"),
             Err(error) => {
                 tracing::warn!(%error, retry_ms = pause.as_millis(), "cannot listen for runs");
@@ -129,6 +131,7 @@ async fn listen(
     *pause = FIRST_PAUSE;
     // Whatever happened before this moment was not heard.
     hub.wake_everybody();
+    previews.listens(true);
     let notifications = connection.notifications_stream();
     pin_mut!(notifications);
     while let Some(notification) = notifications.next().await {

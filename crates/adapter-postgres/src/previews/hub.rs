@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct PreviewHub {
     sender: u64,
     pictures_sent: AtomicU64,
     state: Mutex<State>,
+    /// Whether pictures of other processes are heard: before that, they would be sent in vain.
+    listens: AtomicBool,
     /// A run is watched that was not.
     pub(super) new_wish: Notify,
 }
@@ -55,6 +57,7 @@ impl Default for PreviewHub {
             sender: RandomState::new().build_hasher().finish(),
             pictures_sent: AtomicU64::default(),
             state: Mutex::default(),
+            listens: AtomicBool::default(),
             new_wish: Notify::new(),
         }
     }
@@ -114,15 +117,24 @@ impl PreviewHub {
         state
             .watched
             .retain(|_, watched| watched.pictures.receiver_count() > 0);
+        let listens = self.listens.load(Ordering::Acquire);
         let mut wishes = Vec::new();
         for (run, watched) in &mut state.watched {
             watched.forget_old_pieces(now);
-            if watched.wished_at.is_none_or(|at| now >= at + WISH_EVERY) {
+            if listens && watched.wished_at.is_none_or(|at| now >= at + WISH_EVERY) {
                 watched.wished_at = Some(now);
                 wishes.push(format!("{} {run}", self.sender));
             }
         }
         wishes
+    }
+
+    /// Pictures of other processes are heard from now on, or no more.
+    pub(crate) fn listens(&self, listens: bool) {
+        self.listens.store(listens, Ordering::Release);
+        if listens {
+            self.new_wish.notify_one();
+        }
     }
 
     /// Hears what another process wishes, or this one.
@@ -226,6 +238,8 @@ mod tests {
     async fn a_wish_counts_for_twelve_seconds() {
         let (watching, working) = (PreviewHub::default(), PreviewHub::default());
         let _pictures = watching.watch(run(1));
+        assert_eq!(watching.due_wishes(), [] as [String; 0], "it is deaf");
+        watching.listens(true);
         for wish in watching.due_wishes() {
             working.hear_wish(&wish);
             watching.hear_wish(&wish);
