@@ -94,7 +94,7 @@ begin
   if tg_op = 'DELETE' then
     return null;
   end if;
-  if is_pending > was_pending or is_waiting > was_waiting then
+  if is_pending > was_pending or is_waiting <> was_waiting and is_pending = 1 then
     perform pg_catalog.pg_notify('atelier_runs', new.id || ' queued');
   elsif new.event_count <> old.event_count or new.cancel_requested_at is distinct from old.cancel_requested_at then
     perform pg_catalog.pg_notify('atelier_runs',

@@ -36,7 +36,10 @@ fn graph() -> Value {
 
 #[tokio::main(worker_threads = 1, flavor = "multi_thread")]
 async fn main() {
-    for (pace, name) in [(REAL_PACE, "at the real server's pace"), (Duration::ZERO, "without any pace")] {
+    for (pace, name) in [
+        (REAL_PACE, "at the real server's pace"),
+        (Duration::ZERO, "without any pace"),
+    ] {
         measure(pace, name).await;
     }
 }
@@ -52,7 +55,8 @@ async fn measure(pace: Duration, name: &str) {
         &backend.url(),
         &backend.loras,
     )
-    .with("RUST_LOG", "warn");
+    // As quiet as it goes, but for the line that says where it listens.
+    .with("RUST_LOG", "warn,atelier::server=info");
     let setup = match std::env::var("ATELIER_MAX_IN_FLIGHT") {
         Ok(count) => setup.with("ATELIER_MAX_IN_FLIGHT", count),
         Err(_) => setup,
@@ -144,7 +148,11 @@ impl Way for Through {
             .expect(202);
         let run = id_of(&started);
         loop {
-            let run = self.client.get(&format!("/runs/{run}?wait=30")).await.expect(200);
+            let run = self
+                .client
+                .get(&format!("/runs/{run}?wait=30"))
+                .await
+                .expect(200);
             match run["status"].as_str() {
                 Some("completed") => return begun.elapsed(),
                 Some("pending" | "running") => {}

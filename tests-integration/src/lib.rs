@@ -14,6 +14,7 @@
 pub mod backend;
 pub mod client;
 pub mod database;
+pub mod event_stream;
 pub mod fleet;
 mod guard;
 pub mod people;

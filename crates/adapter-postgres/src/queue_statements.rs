@@ -112,7 +112,14 @@ pub(crate) const TIME_OUT: &str = "\
       status = $2, completed_at = clock_timestamp(), error_code = $3, error_message = $4 \
     where id = $1";
 
-/// A run that may be begun anywhere is nobody's stray: whoever begins it looks it up under its id.
+/// In the order of owners: see [`EXPIRED`].
+pub(crate) const ADOPT: &str = "\
+    update public.comfyui_workflow_runs as run set lives_on = $1, waiting_since = clock_timestamp() \
+    from ( \
+      select id from public.comfyui_workflow_runs \
+      where id = any ($2) and status = 'pending' and lives_on is null order by user_id, id for no key update \
+    ) as found where run.id = found.id";
+
 pub(crate) const STRAYS: &str = "\
     select id from public.comfyui_workflow_runs \
     where id = any ($2) and case status \

@@ -26,8 +26,8 @@ use crate::queue_rows::{
     ClaimRow, HeartbeatRow, Held, HeldRow, IdRow, OverdueRow, QueueRow, StrandedRow,
 };
 use crate::queue_statements::{
-    CLAIM, EXPIRED, FINISH, FORGET_ANSWERS, HEARTBEAT, HELD, OVERDUE, SOMEBODY_WAITS, STRANDED,
-    STRAYS, TELL_BACKEND, TELL_LORAS, checkpoint, interval, report_statement,
+    ADOPT, CLAIM, EXPIRED, FINISH, FORGET_ANSWERS, HEARTBEAT, HELD, OVERDUE, SOMEBODY_WAITS,
+    STRANDED, STRAYS, TELL_BACKEND, TELL_LORAS, checkpoint, interval, report_statement,
 };
 use crate::run_rows::{integer, outputs_json, storable};
 use crate::statement::Statement;
@@ -309,13 +309,20 @@ impl RunQueue for PgRunQueue {
 
     async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError> {
         let found: Vec<Uuid> = found.into_iter().map(RunId::as_uuid).collect();
-        let statement = Statement::new(STRAYS)
-            .bind::<Text, _>(storable(backend))
-            .bind::<Array<SqlUuid>, _>(found);
+        let about = |sql| {
+            Statement::new(sql)
+                .bind::<Text, _>(storable(backend))
+                .bind::<Array<SqlUuid>, _>(found.clone())
+        };
+        let (adopt, strays) = (about(ADOPT), about(STRAYS));
         let strays: Vec<IdRow> = self
             .store
             .transact(Role::Service, |mut connection| {
-                async move { statement.load(&mut connection).await }.boxed()
+                async move {
+                    adopt.execute(&mut connection).await?;
+                    strays.load(&mut connection).await
+                }
+                .boxed()
             })
             .await?;
         Ok(strays.into_iter().map(|run| run.id.into()).collect())

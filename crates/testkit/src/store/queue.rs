@@ -246,7 +246,13 @@ impl RunQueue for FakeRunQueue {
     }
 
     async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError> {
-        let state = self.0.open()?;
+        let at = self.0.now();
+        let mut state = self.0.open()?;
+        for id in &found {
+            if let Some(row) = state.runs.get_mut(id) {
+                row.adopt(backend, at);
+            }
+        }
         let is_stray = |id: &RunId| {
             state.runs.get(id).is_some_and(|row| match row.run.status {
                 RunStatus::Pending => row.lives_on.as_deref().is_some_and(|on| on != backend),

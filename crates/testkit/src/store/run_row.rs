@@ -190,6 +190,14 @@ impl RunRow {
         }
     }
 
+    /// A backend was found to have it.
+    pub(super) fn adopt(&mut self, backend: &str, at: DateTime<Utc>) {
+        if self.run.status == RunStatus::Pending && self.lives_on.is_none() {
+            self.lives_on = Some(backend.to_owned());
+            self.waiting_since = at;
+        }
+    }
+
     fn forget_backend(&mut self) {
         self.lives_on = None;
         self.run.comfyui_prompt_id = None;

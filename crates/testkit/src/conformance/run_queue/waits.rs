@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atelier_domain::ids::RunId;
-use atelier_domain::ports::{EnqueueTerms, ReleaseReason};
+use atelier_domain::ports::{ClaimOutcome, EnqueueTerms, ReleaseReason};
 use atelier_domain::run::{NewRun, RunFailure, RunStatus};
 
 use super::{BACKEND, Harness, assert_over, prompt_id_report};
@@ -161,6 +161,24 @@ pub async fn strays_are_those_that_are_over_or_elsewhere(h: &Harness) {
     elsewhere.extend([here.run_id, returning.run_id]);
     assert_eq!(strays("backend-2").await, elsewhere);
     assert_eq!(h.queue.strays(BACKEND, vec![]).await.unwrap(), []);
+}
+
+/// A run that any backend may begin, and one of them turns out to have.
+pub async fn a_run_found_alive_waits_for_that_backend_alone(h: &Harness) {
+    let owner = an_actor();
+    let free = h.enqueued(&owner).await;
+
+    assert_eq!(h.queue.strays(BACKEND, vec![free]).await.unwrap(), []);
+
+    assert_eq!(
+        h.queue.claim(a_claim("backend-2")).await.unwrap(),
+        ClaimOutcome::Nothing
+    );
+    let claimed = h.claimed().await;
+    assert_eq!(
+        (claimed.run_id, claimed.resumes),
+        (free, Some(free.to_string()))
+    );
 }
 
 /// At most so many at once, and none that is still kept.
