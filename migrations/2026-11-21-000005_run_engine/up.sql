@@ -188,10 +188,10 @@ grant select, insert, update, delete on table public.comfyui_lora_copies to serv
 -- Takes the next waiting run for a worker, or none; or says in `defer` how long what waits is left to backends that suit
 -- it better.
 --
--- Waits for nobody but another claim for the same backend: so no two of them count its runs at once. A select that waits
--- for a row keeps its lock even if the row turns out not to match, and then waits for the next one: two such claims would
--- hold what the other wants. So none may also mean that everybody who waits is in other hands this very moment; whoever
--- asked asks again.
+-- Waits for another claim for the same backend, so that no two of them count its runs at once; and, holding the run that
+-- it takes, for whoever changes the count of its owner's runs: everybody locks a run first and its owner second, so none
+-- waits for the other for ever. It never waits for a run. So none may also mean that what waits is in other hands this very
+-- moment; whoever asked asks again.
 drop function atelier.claim_run(uuid, text, text, interval);
 create function atelier.claim_run(
   token uuid, worker text, on_backend text, lease interval, room integer, affinity interval
@@ -230,10 +230,12 @@ begin
   end if;
 
   while chosen is null loop
+    -- Not locked: whoever puts a run of theirs into the queue holds this row until the end of its transaction. Two claims at
+    -- the same moment may serve one person twice in a row, with two runs.
     select person.id into served from public.comfyui_users as person
       where person.has_waiting and person.id <> all (passed)
       order by person.last_served_at, person.created_at, person.id
-      limit 1 for no key update skip locked;
+      limit 1;
     exit when not found;
     passed := passed || served;
 
@@ -330,8 +332,10 @@ grant execute on function atelier.claim_run(uuid, text, text, interval, integer,
 -- whose turn comes first one more.
 create function atelier.queue_outlook(waiting_run uuid)
 returns table (queue_position bigint, seconds_apart double precision)
-language sql stable security definer set search_path = '' as $function$
-  with mine as (
+language plpgsql stable strict security definer set search_path = '' as $function$
+begin
+  -- Not a function in SQL: that would be planned anew at each call.
+  return query with mine as (
     select run.id, run.user_id, run.priority, run.created_at, person.last_served_at, person.created_at as joined_at
     from public.comfyui_workflow_runs as run
     join public.comfyui_users as person on person.id = run.user_id
@@ -363,7 +367,8 @@ language sql stable security definer set search_path = '' as $function$
     -- Only where the later one had been begun before the earlier one ended was there anything to wait for.
     (select case when count(*) >= 5 then avg(extract(epoch from ends.completed_at - ends.before))::double precision end
       from ends where ends.started_at < ends.before)
-  from mine cross join own
+  from mine cross join own;
+end
 $function$;
 revoke all on function atelier.queue_outlook(uuid) from public;
 grant usage on schema atelier to authenticated;

@@ -40,7 +40,7 @@ const GET: &str = concat!(
     ", outlook.queue_position, clock_timestamp() \
        + make_interval(secs => (outlook.queue_position + 1) * outlook.seconds_apart) as estimated_start_at \
      from public.comfyui_workflow_runs as run \
-     left join lateral (select * from atelier.queue_outlook(run.id) where run.status = 'pending') as outlook on true \
+     left join lateral atelier.queue_outlook(case when run.status = 'pending' then run.id end) as outlook on true \
      where run.id = $1"
 );
 
