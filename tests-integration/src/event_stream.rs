@@ -28,13 +28,22 @@ pub struct Stream {
 impl Stream {
     /// Follows a run after the event `known`.
     pub async fn open(client: &Client, run: &str, known: u64) -> Self {
+        let stream = Self::reopen(client, run, known).await;
+        stream.expect("there is something to come")
+    }
+
+    /// The same; `None` if the run is over and nothing came after that event.
+    pub async fn reopen(client: &Client, run: &str, known: u64) -> Option<Self> {
         let response = request(client, run, known).await;
+        if response.status() == 204 {
+            return None;
+        }
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
+        Some(Self {
             response,
             text: String::new(),
-        }
+        })
     }
 
     /// The next event; `None` at the end of the stream.

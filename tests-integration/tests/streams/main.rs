@@ -1,6 +1,10 @@
 //! Two thousand clients follow a hundred runs on one server.
 
-#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -72,7 +76,11 @@ async fn every_one_of_two_thousand_clients_gets_every_event_in_order() {
         for (_, events) in streams {
             let sent: Vec<Value> = events.iter().filter_map(numbered).collect();
             assert_eq!(sent, stored, "the events of {run}");
-            assert_eq!(events.last().map(|event| event.kind.as_str()), Some("end"));
+            let last = events.last().expect("an event");
+            assert!(
+                last.kind == "end" || last.data["status"] == "completed",
+                "{last:?}"
+            );
         }
     }
     // One a process: the server's and the worker's.
@@ -88,7 +96,10 @@ async fn follow_with_cuts(client: &Client, run: &str) -> Vec<Event> {
             .filter_map(|event| event.id)
             .max()
             .unwrap_or(0);
-        let mut stream = Stream::open(client, run, known).await;
+        let Some(mut stream) = Stream::reopen(client, run, known).await else {
+            // It was cut off between the last event and the end.
+            return events;
+        };
         for _ in 0..EVENTS_BEFORE_CUT {
             let event = stream.next().await.expect("no end before the end");
             let is_end = event.kind == "end";
