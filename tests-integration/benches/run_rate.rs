@@ -4,6 +4,13 @@
 //! `cargo bench -p atelier-tests-integration --bench run_rate` prints both for a simulator that takes as long as the real
 //! server for a trivial prompt, and for one that takes no time at all.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a benchmark stops at the first surprise"
+)]
+
 use std::time::Duration;
 
 use atelier_tests_integration::backend::Backend;
@@ -57,10 +64,6 @@ async fn measure(pace: Duration, name: &str) {
     )
     // As quiet as it goes, but for the line that says where it listens.
     .with("RUST_LOG", "warn,atelier::server=info");
-    let setup = match std::env::var("ATELIER_MAX_IN_FLIGHT") {
-        Ok(count) => setup.with("ATELIER_MAX_IN_FLIGHT", count),
-        Err(_) => setup,
-    };
     let server = setup.start();
     let client = server.client();
     let workflow = client.create_workflow(&graph(), false).await;

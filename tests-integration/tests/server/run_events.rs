@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use atelier_testkit::PATIENCE;
 use atelier_tests_integration::backend::Backend;
-use atelier_tests_integration::event_stream::{Event, Stream};
+use atelier_tests_integration::client::Client;
+use atelier_tests_integration::event_stream::{Event, Stream, request};
 use atelier_tests_integration::site::Site;
 use atelier_tests_integration::workflows::without_lora;
 use serde_json::{Value, json};

@@ -1,10 +1,6 @@
 //! Two thousand clients follow a hundred runs on one server.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::time::{Duration, Instant};
 

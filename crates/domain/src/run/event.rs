@@ -21,11 +21,11 @@ pub enum RunEventKind {
     Status,
     /// Its phase changed: `{"phase": "..."}`.
     Phase,
-    /// It went on: the members of [`RunProgress`].
+    /// It went on: the members of [`RunProgress`](super::RunProgress).
     Progress,
     /// An output was stored: `{"index": n, "filename": "..."}`.
     Output,
-    /// It failed: the members of [`RunFailure`].
+    /// It failed: the members of [`RunFailure`](super::RunFailure).
     Error,
 }
 

@@ -11,7 +11,7 @@ pub enum RunStatus {
     Running,
     /// Ended well: all outputs are stored.
     Completed,
-    /// Ended badly: [`Run::error`] says why.
+    /// Ended badly: [`Run::error`](super::Run::error) says why.
     Failed,
     /// Ended because its owner said so.
     Cancelled,
