@@ -112,6 +112,7 @@ alter table public.comfyui_workflow_runs
   drop column checkpoint,
   drop column waiting_since,
   drop column deferred_since,
+  drop column abandoned_on,
   drop column lost_workers,
   drop column lost_backends,
   drop column lost_executions,

@@ -10,6 +10,8 @@ alter table public.comfyui_workflow_runs
   add column waiting_since timestamptz not null default clock_timestamp(),
   -- When it was first left to a backend that suits it better; see atelier.claim_run.
   add column deferred_since timestamptz,
+  -- Backends that stayed away with it for too long: should one come back with it, it is not theirs any more.
+  add column abandoned_on text[] not null default '{}',
   add column lost_workers integer not null default 0,
   add column lost_backends integer not null default 0,
   add column lost_executions integer not null default 0,
@@ -27,7 +29,7 @@ alter table public.comfyui_workflow_runs
   add constraint comfyui_workflow_runs_limits_check check (
     priority between -10 and 10 and timeout_seconds between 1 and 31536000
     and lost_workers >= 0 and lost_backends >= 0 and lost_executions >= 0
-    and lora_bytes_done >= 0 and lora_bytes_total >= 0 and char_length(checkpoint) <= 1000
+    and octet_length(abandoned_on::text) <= 100000 and lora_bytes_done >= 0 and lora_bytes_total >= 0 and char_length(checkpoint) <= 1000
   );
 
 grant select (priority, timeout_seconds, retry_of, checkpoint, lora_bytes_done, lora_bytes_total)

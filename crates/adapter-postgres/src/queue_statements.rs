@@ -96,6 +96,8 @@ pub(crate) const STRANDED: &str = "\
 pub(crate) const FREE: &str = "\
     update public.comfyui_workflow_runs set \
       status = $2, completed_at = case when $3 then clock_timestamp() end, \
+      abandoned_on = case when lives_on = any (abandoned_on) then abandoned_on \
+        else array_append(abandoned_on, lives_on) end, \
       comfyui_prompt_id = null, lives_on = null, progress = 0, nodes_done = 0, nodes_reported = null \
     where id = $1";
 
@@ -120,11 +122,13 @@ pub(crate) const ADOPT: &str = "\
       where id = any ($2) and status = 'pending' and lives_on is null order by user_id, id for no key update \
     ) as found where run.id = found.id";
 
+/// Another backend's run is a stray only where it was given up on this one: the same ComfyUI may be known under another
+/// name.
 pub(crate) const STRAYS: &str = "\
     select id from public.comfyui_workflow_runs \
     where id = any ($2) and case status \
-      when 'running' then backend is distinct from $1 \
-      when 'pending' then lives_on <> $1 \
+      when 'running' then backend is distinct from $1 and $1 = any (abandoned_on) \
+      when 'pending' then lives_on <> $1 and $1 = any (abandoned_on) \
       else true end";
 
 /// Words of workers that are long gone are forgotten along the way.

@@ -270,9 +270,9 @@ pub trait RunQueue: Send + Sync {
     async fn time_out_overdue(&self, limit: u16) -> Result<Vec<RunId>, QueueError>;
 
     /// Says which of these runs, found in a backend's queue, have no business
-    /// there: they are over, or another backend has them. One that waits for any
-    /// backend is alive on this one: from now on it waits for this one alone. Ids
-    /// of no run are left out.
+    /// there: they are over, or went elsewhere after [`RunQueue::free_stranded`]
+    /// gave them up on this one. One that waits for any backend is alive on this
+    /// one: from now on it waits for this one alone. Ids of no run are left out.
     async fn strays(&self, backend: &str, found: Vec<RunId>) -> Result<Vec<RunId>, QueueError>;
 
     /// Records how a backend is, for the placement of runs; the word counts for

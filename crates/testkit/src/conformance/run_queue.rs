@@ -248,6 +248,7 @@ macro_rules! run_queue_conformance {
             overdue_runs_that_wait_again_are_timed_out,
             a_run_that_never_began_has_all_the_time,
             strays_are_those_that_are_over_or_elsewhere,
+            what_was_given_up_on_a_backend_is_a_stray_there,
             a_run_found_alive_waits_for_that_backend_alone,
             old_answers_are_forgotten,
             the_pace_of_recent_runs_gives_an_estimate,

@@ -255,8 +255,14 @@ impl RunQueue for FakeRunQueue {
         }
         let is_stray = |id: &RunId| {
             state.runs.get(id).is_some_and(|row| match row.run.status {
-                RunStatus::Pending => row.lives_on.as_deref().is_some_and(|on| on != backend),
-                RunStatus::Running => row.run.backend.as_deref() != Some(backend),
+                RunStatus::Pending => {
+                    row.lives_on.as_deref().is_some_and(|on| on != backend)
+                        && row.abandoned_on.contains(backend)
+                }
+                RunStatus::Running => {
+                    row.run.backend.as_deref() != Some(backend)
+                        && row.abandoned_on.contains(backend)
+                }
                 RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => true,
             })
         };

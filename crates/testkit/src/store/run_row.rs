@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use atelier_domain::actor::Actor;
 use atelier_domain::graph::GraphJson;
 use atelier_domain::ids::{ClaimToken, LoraId};
@@ -21,6 +23,8 @@ pub(super) struct RunRow {
     pub(super) cancel_requested: bool,
     /// The backend that may have it, from the moment that it is submitted.
     pub(super) lives_on: Option<String>,
+    /// Backends that stayed away with it for too long.
+    pub(super) abandoned_on: BTreeSet<String>,
     pub(super) waiting_since: DateTime<Utc>,
     pub(super) deferred_since: Option<DateTime<Utc>>,
     losses: [(RunLoss, u32); 3],
@@ -45,6 +49,7 @@ impl RunRow {
             claim: None,
             cancel_requested: false,
             lives_on: None,
+            abandoned_on: BTreeSet::new(),
             waiting_since: created_at,
             deferred_since: None,
             losses: RunLoss::ALL.map(|loss| (loss, 0)),
@@ -184,6 +189,7 @@ impl RunRow {
     /// Makes a run that waits for one backend free for all, or ends it if its
     /// owner wants that.
     pub(super) fn free(&mut self, at: DateTime<Utc>) {
+        self.abandoned_on.extend(self.lives_on.clone());
         self.forget_backend();
         if self.cancel_requested {
             self.end(RunTransition::Cancel, None, Vec::new(), at);
