@@ -93,7 +93,8 @@ macro_rules! failure_codes {
 failure_codes! {
     /// It lost its worker or its backend too often.
     AttemptsExhausted = "attempts_exhausted",
-    /// The backend refuses our credentials.
+    /// The backend refuses our credentials. No longer given, since such a
+    /// backend is down and its runs wait; kept for runs that ended so.
     BackendUnauthorized = "backend_unauthorized",
     /// A node failed while the backend worked on it.
     ExecutionFailed = "execution_failed",
