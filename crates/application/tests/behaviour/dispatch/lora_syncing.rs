@@ -1,9 +1,9 @@
 use atelier_domain::run::{NewRun, Run, RunFailureCode, RunStatus};
 use atelier_testkit::build::{a_new_run, safetensors_bytes};
-use atelier_testkit::{FolderBackdoor as _, enqueue, random_id};
+use atelier_testkit::{FolderBackdoor as _, PromptScript, Then, enqueue, random_id, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{House, graph_with, lora_graph, plain_graph};
+use crate::support::{House, LONG, graph_with, lora_graph, plain_graph};
 
 /// Puts a graph into the queue that no use case would let through.
 async fn smuggle(house: &House, graph: &Value) -> Run {
@@ -159,4 +159,23 @@ async fn a_loader_that_matches_loosely_gets_no_file_that_was_removed_since() {
 
     assert_eq!(run.error.unwrap().code, RunFailureCode::LoraMissing);
     assert_eq!(house.comfy.submissions().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bytes_that_are_copied_are_progress() {
+    let house = House::new();
+    let lora = house.lora("a.safetensors", 1).await;
+    house.comfy.script(PromptScript::taken(Then::Runs));
+    let run = house.submit(&lora_graph("a.safetensors")).await.unwrap();
+    let worker = house.start();
+
+    let told = async || house.run(run.id).await.progress.lora_bytes_total.is_some();
+    wait_until("the copy to be told", LONG, told).await;
+
+    let progress = house.run(run.id).await.progress;
+    worker.stop().await;
+    let size = lora.content.unwrap().file_size;
+    assert_eq!(progress.lora_bytes_total, Some(size));
+    assert_eq!(progress.lora_bytes_done, Some(size));
+    assert!(progress.nodes_done < progress.nodes_total);
 }
