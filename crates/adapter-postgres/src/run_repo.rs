@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 
 use crate::enqueue::{EarlierRow, EnqueuedRow, earlier_statement, enqueue_statement};
 use crate::page::{before, rows_to_fetch};
-use crate::run_rows::{BlueprintRow, RunEventRow, RunRow, run_columns};
+use crate::run_rows::{BlueprintRow, RunEventRow, RunRow, StatusRow, run_columns};
 use crate::statement::Statement;
 use crate::store::PgStore;
 use crate::transaction::Role;
@@ -43,6 +43,8 @@ const GET: &str = concat!(
      left join lateral atelier.queue_outlook(case when run.status = 'pending' then run.id end) as outlook on true \
      where run.id = $1"
 );
+
+const STATUS: &str = "select run.status from public.comfyui_workflow_runs as run where run.id = $1";
 
 const BLUEPRINT: &str = "\
     select run.id, run.status, run.workflow_id, run.input_params, run.graph, run.nodes_total, run.lora_ids, \
@@ -139,6 +141,21 @@ impl RunRepo for PgRunRepo {
             .await?
             .map(Run::try_from)
             .transpose()
+    }
+
+    async fn status(&self, actor: &Actor, id: RunId) -> Result<Option<RunStatus>, RepoError> {
+        let statement = Statement::new(STATUS).bind::<SqlUuid, _>(id.as_uuid());
+        let row: Option<StatusRow> = self
+            .store
+            .transact(Role::Person(actor), |mut connection| {
+                async move { statement.get_result(&mut connection).await.optional() }.boxed()
+            })
+            .await?;
+        row.map(|row| {
+            RunStatus::parse(&row.status)
+                .ok_or_else(|| RepoError::Backend("a run has a status that is none".into()))
+        })
+        .transpose()
     }
 
     async fn list(

@@ -315,3 +315,9 @@ impl RunEventRow {
         }))
     }
 }
+
+#[derive(QueryableByName)]
+pub(crate) struct StatusRow {
+    #[diesel(sql_type = Text)]
+    pub(crate) status: String,
+}

@@ -42,13 +42,18 @@ impl AwaitRun {
         // Watching begins before reading: a change between the two would be missed.
         let mut signals = Some(self.signals.watch(RunTopic::End(id)));
         let deadline = Instant::now() + wait;
+        match self.runs.status(actor, id).await? {
+            None => return Ok(None),
+            Some(status) if status.is_final() => return self.runs.get(actor, id).await,
+            Some(_) => {}
+        }
         loop {
+            next_signal(&mut signals, deadline.min(Instant::now() + BACKSTOP)).await;
             let run = self.runs.get(actor, id).await?;
             let waits_on = run.as_ref().is_some_and(|run| !run.status.is_final());
             if !waits_on || Instant::now() >= deadline {
                 return Ok(run);
             }
-            next_signal(&mut signals, deadline.min(Instant::now() + BACKSTOP)).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::idempotency::{EarlierRequest, IdempotentRequest, StoredAnswer};
 use crate::ids::RunId;
 use crate::page::{Page, PageRequest};
 use crate::ports::{RepoError, WriteOutcome};
-use crate::run::{NewRun, Run, RunBlueprint, RunEvent, RunFilter};
+use crate::run::{NewRun, Run, RunBlueprint, RunEvent, RunFilter, RunStatus};
 
 /// Under what conditions a run is put into the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,10 @@ pub trait RunRepo: Send + Sync {
     /// Looks a run up, with its outputs, and with its place in the queue if it
     /// waits; `None` if it is absent or not the actor's.
     async fn get(&self, actor: &Actor, id: RunId) -> Result<Option<Run>, RepoError>;
+
+    /// Says where a run stands, and nothing more, for whoever waits for its end;
+    /// `None` if it is absent or not the actor's.
+    async fn status(&self, actor: &Actor, id: RunId) -> Result<Option<RunStatus>, RepoError>;
 
     /// Lists runs with their outputs, newest first, without their places in the
     /// queue.

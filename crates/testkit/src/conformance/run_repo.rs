@@ -178,6 +178,25 @@ pub async fn another_tenant_sees_and_changes_no_run(h: &Harness) {
     assert_eq!(h.events(&alice, run.id).await.len(), 1);
 }
 
+/// Whoever waits for the end of a run asks for no more.
+pub async fn the_status_is_told_to_the_owner_alone(h: &Harness) {
+    let (alice, bob) = (an_actor(), an_actor());
+    let id = h.enqueued(&alice, h.workflow_of(&alice).await).await.id;
+
+    assert_eq!(
+        h.runs.status(&alice, id).await.unwrap(),
+        Some(RunStatus::Pending)
+    );
+    assert_eq!(h.runs.status(&bob, id).await.unwrap(), None);
+
+    let outcome = h.runs.request_cancel(&alice, id, next_time()).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert_eq!(
+        h.runs.status(&alice, id).await.unwrap(),
+        Some(RunStatus::Cancelled)
+    );
+}
+
 /// Ids that nobody has are absent, not errors.
 pub async fn an_absent_run_is_not_found(h: &Harness) {
     let alice = an_actor();
@@ -333,6 +352,7 @@ macro_rules! run_repo_conformance {
             a_taken_run_id_is_a_conflict,
             a_run_of_a_public_workflow_belongs_to_who_asked,
             another_tenant_sees_and_changes_no_run,
+            the_status_is_told_to_the_owner_alone,
             an_absent_run_is_not_found,
             a_pending_run_is_cancelled_at_once,
             a_run_that_is_over_is_stale_to_cancel,

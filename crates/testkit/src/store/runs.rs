@@ -139,6 +139,11 @@ impl RunRepo for FakeRunRepo {
         Ok(state.own(actor, id).map(|row| state.view(row, now)))
     }
 
+    async fn status(&self, actor: &Actor, id: RunId) -> Result<Option<RunStatus>, RepoError> {
+        let state = self.0.open()?;
+        Ok(state.own(actor, id).map(|row| row.run.status))
+    }
+
     async fn list(
         &self,
         actor: &Actor,
