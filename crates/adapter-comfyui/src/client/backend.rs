@@ -1,4 +1,4 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atelier_domain::ports::{BackendInformation, ComfyError};
 use serde::Deserialize;
@@ -15,31 +15,21 @@ const MAX_ID_BYTES: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) transport: Transport,
-    known: Mutex<Known>,
-}
-
-/// What holds until the backend may have been restarted, as another version.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    has_no_jobs_api: bool,
+    /// Holds until the backend may have been restarted, as another version.
+    has_no_jobs_api: AtomicBool,
 }
 
 impl Backend {
     pub(crate) fn new(transport: Transport) -> Self {
         Self {
             transport,
-            known: Mutex::default(),
+            has_no_jobs_api: AtomicBool::default(),
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Plain values: there is no half-done change to fear.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what was found out.
     pub(crate) fn forget(&self) {
-        *self.known() = Known::default();
+        self.has_no_jobs_api.store(false, Ordering::Relaxed);
     }
 
     /// Forgets it after an error that may come from a restart.
@@ -54,11 +44,11 @@ impl Backend {
     }
 
     pub(crate) fn may_have_jobs_api(&self) -> bool {
-        !self.known().has_no_jobs_api
+        !self.has_no_jobs_api.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_no_jobs_api(&self) {
-        self.known().has_no_jobs_api = true;
+        self.has_no_jobs_api.store(true, Ordering::Relaxed);
     }
 
     pub(crate) async fn information(&self) -> Result<BackendInformation, ComfyError> {

@@ -53,7 +53,7 @@ impl Attempt<'_> {
             }
             self.stage.reach(StagePoint::Preparing);
         }
-        let paths = self.bring_loras(&work).await?;
+        let paths = self.bring_loras().await?;
         self.check_loras(&graph, &paths).await?;
         if let Some(wish) = *self.wishes.borrow() {
             return Ok(wish.ending(Vec::new()));
@@ -94,7 +94,7 @@ impl Attempt<'_> {
     }
 
     /// Puts the run's LoRAs on the backend's disk.
-    async fn bring_loras(&self, work: &GraphWork) -> Result<Vec<LoraPath>, Stop> {
+    async fn bring_loras(&self) -> Result<Vec<LoraPath>, Stop> {
         if self.claimed.lora_ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -102,7 +102,7 @@ impl Attempt<'_> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         let bringing = async {
             loop {
-                match self.bring_loras_once(work).await {
+                match self.bring_loras_once().await {
                     Ok(paths) => return Ok(paths),
                     Err(error) if error.is_transient() && Instant::now() < until => {
                         tracing::warn!(
@@ -133,10 +133,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn bring_loras_once(
-        &self,
-        work: &GraphWork,
-    ) -> Result<Vec<LoraPath>, crate::sync::LoraSyncError> {
+    async fn bring_loras_once(&self) -> Result<Vec<LoraPath>, crate::sync::LoraSyncError> {
         let plan = self.station.sync.plan(&self.claimed.lora_ids).await?;
         if !plan.is_complete() {
             self.reporter.phase(RunPhase::SyncingLoras);
@@ -145,7 +142,7 @@ impl Attempt<'_> {
             let all = plan.missing_bytes();
             let tell = |done: u64| {
                 self.reporter.progress(RunProgress {
-                    nodes_total: work.nodes(),
+                    nodes_total: self.claimed.nodes_total,
                     lora_bytes_done: Some(done),
                     lora_bytes_total: Some(all),
                     ..RunProgress::default()

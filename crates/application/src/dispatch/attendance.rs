@@ -107,7 +107,7 @@ impl Attendance {
             backend: self.station.name.clone(),
             worker: self.shared.settings.worker.clone(),
             answers,
-            max_in_flight: u32::try_from(self.station.max_in_flight).unwrap_or(u32::MAX),
+            max_in_flight: self.station.room(),
             foreign_prompts,
             checkpoint: self.station.checkpoint(),
         };

@@ -132,7 +132,7 @@ impl Claims {
             token: ClaimToken::new(self.shared.ids.new_id()),
             worker: settings.worker.clone(),
             backend: self.station.name.clone(),
-            max_in_flight: u32::try_from(self.station.max_in_flight).unwrap_or(u32::MAX),
+            max_in_flight: self.station.room(),
             lease: settings.lease,
             affinity: settings.affinity,
         };

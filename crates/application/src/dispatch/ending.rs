@@ -42,6 +42,15 @@ impl Wish {
 /// Whether a run is to end before it is done.
 pub(super) type Wishes = tokio::sync::watch::Receiver<Option<Wish>>;
 
+/// Makes a wish, unless there is one: the first decides how the run ends.
+pub(super) fn make_wish(wishes: &tokio::sync::watch::Sender<Option<Wish>>, wish: Wish) {
+    wishes.send_if_modified(|known| {
+        let is_first = known.is_none();
+        known.get_or_insert(wish);
+        is_first
+    });
+}
+
 /// Waits for a wish; for ever where none can come any more.
 pub(super) async fn wished(wishes: &mut Wishes) -> Wish {
     loop {

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::ending::{Gone, Wish};
+use super::ending::{Gone, Wish, make_wish};
 use super::settings::WorkerSettings;
 
 /// Keeps the claim on a run while somebody works on it.
@@ -48,11 +48,7 @@ impl Heartbeat<'_> {
                     held_until = asked_at + lease;
                     next = asked_at + lease / 3;
                     if heartbeat.cancel_requested {
-                        self.wishes.send_if_modified(|wish| {
-                            let is_new = wish.is_none();
-                            wish.get_or_insert(Wish::Cancel);
-                            is_new
-                        });
+                        make_wish(self.wishes, Wish::Cancel);
                     }
                 }
                 Ok(Err(QueueError::ClaimLost)) => return Gone::ClaimLost,

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::Attempt;
-use super::ending::{Ending, Gone, Stop, Wish};
+use super::ending::{Ending, Gone, Stop, Wish, make_wish};
 use super::heartbeat::Heartbeat;
 use super::ledger::RunLedger;
 use super::reporter::Reporter;
@@ -31,11 +31,7 @@ impl RunTask {
     async fn time_out(&self, wishes: &watch::Sender<Option<Wish>>) -> std::convert::Infallible {
         sleep_until(self.claimed_at + self.claimed.remaining).await;
         let seconds = self.claimed.timeout_s;
-        wishes.send_if_modified(|wish| {
-            let is_new = wish.is_none();
-            wish.get_or_insert(Wish::TimeOut { seconds });
-            is_new
-        });
+        make_wish(wishes, Wish::TimeOut { seconds });
         std::future::pending().await
     }
 

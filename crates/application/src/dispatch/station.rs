@@ -107,6 +107,11 @@ impl Station {
         }
     }
 
+    /// [`Station::max_in_flight`], as the run queue counts.
+    pub(super) fn room(&self) -> u32 {
+        u32::try_from(self.max_in_flight).unwrap_or(u32::MAX)
+    }
+
     /// Keeps further runs away until the backend answers again.
     pub(super) fn mark_down(&self) {
         self.health.send_if_modified(|health| {
