@@ -1,72 +1,97 @@
-//! SHA-256 digests of files.
+//! Digests of files.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The SHA-256 digest of a file's bytes; this is what names content here.
-///
-/// Written as 64 lower-case hexadecimal digits; read in either case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sha256Digest([u8; 32]);
+macro_rules! digest {
+    ($(#[$documentation:meta])* $name:ident) => {
+        $(#[$documentation])*
+        ///
+        /// Written as 64 lower-case hexadecimal digits; read in either case.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// Wraps the 32 bytes that a hasher gave.
+            pub const fn new(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The first `count` of the 64 digits.
+            pub fn first_digits(&self, count: usize) -> String {
+                let mut digits = self.to_string();
+                digits.truncate(count);
+                digits
+            }
+        }
+
+        impl From<[u8; 32]> for $name {
+            fn from(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0
+                    .iter()
+                    .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidDigest;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                parse(text).map(Self)
+            }
+        }
+    };
+}
+
+digest! {
+    /// The SHA-256 digest of some bytes; a file's is what names content here.
+    Sha256Digest
+}
+digest! {
+    /// The BLAKE3 digest of a file's bytes, by which some model libraries know
+    /// it.
+    Blake3Digest
+}
 
 impl Sha256Digest {
-    /// Wraps the 32 bytes that a hasher gave.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// The first 8 of the 64 digits: enough to tell the versions of one file name apart.
     pub fn short8(&self) -> String {
-        let mut digits = self.to_string();
-        digits.truncate(8);
-        digits
-    }
-}
-
-impl From<[u8; 32]> for Sha256Digest {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Sha256Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Sha256Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Sha256Digest({self})")
+        self.first_digits(8)
     }
 }
 
 /// The text is not 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a SHA-256 digest is written as 64 hexadecimal digits")]
+#[error("a digest is written as 64 hexadecimal digits")]
 pub struct InvalidDigest;
 
-impl FromStr for Sha256Digest {
-    type Err = InvalidDigest;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != 32 || !rest.is_empty() {
-            return Err(InvalidDigest);
-        }
-        let mut bytes = [0_u8; 32];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(*high)? << 4 | nibble(*low)?;
-        }
-        Ok(Self(bytes))
+fn parse(text: &str) -> Result<[u8; 32], InvalidDigest> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return Err(InvalidDigest);
     }
+    let mut bytes = [0_u8; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Ok(bytes)
 }
 
 const fn nibble(digit: u8) -> Result<u8, InvalidDigest> {

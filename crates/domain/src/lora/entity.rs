@@ -1,9 +1,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::digest::Sha256Digest;
 use crate::ids::{LoraId, UserId};
-use crate::lora::{LoraFilename, LoraPath};
+use crate::lora::{
+    BaseModel, BaseModelFilter, LoraFilename, LoraHash, LoraHashes, LoraPath, LoraVersion,
+};
 use crate::page::Cursor;
 use crate::ports::BlobKey;
 use crate::text::{Description, Name, Tags};
@@ -51,6 +52,11 @@ pub enum LoraSource {
         /// Drive's id of the file.
         file_id: String,
     },
+    /// It was downloaded from an address.
+    Url {
+        /// The address, without credentials.
+        url: String,
+    },
 }
 
 /// A LoRA of somebody's, as its owner sees it.
@@ -82,6 +88,8 @@ pub struct Lora {
     pub error: Option<LoraFailure>,
     /// Where its bytes are, or will be.
     pub blob_key: BlobKey,
+    /// When a later version took its place; runs find it by its version alone.
+    pub superseded_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -101,8 +109,10 @@ impl Lora {
 pub struct LoraContent {
     /// How many there are.
     pub file_size: u64,
-    /// Their digest.
-    pub sha256: Sha256Digest,
+    /// Their digests.
+    pub hashes: LoraHashes,
+    /// The how-manyth bytes under this filename they are.
+    pub version: LoraVersion,
     /// Where they go below every backend's LoRA folder. Never given to other
     /// bytes: ComfyUI does not notice new bytes under an old name
     /// (`reference/comfyui/PROTOCOL.md` section 9).
@@ -111,14 +121,22 @@ pub struct LoraContent {
     pub facts: LoraFacts,
 }
 
-/// What a LoRA file says of itself, all of it unproven.
+/// What a LoRA file says of itself, by its tensors and by its metadata. The
+/// latter is its maker's text: bounded in size, without control characters,
+/// unproven.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoraFacts {
-    /// The model that it was trained on, in the trainer's words.
-    pub base_model: Option<String>,
+    /// The family of models that it is for, where that can be told.
+    pub base_model: Option<BaseModel>,
+    /// What its maker calls it, at most 200 characters.
+    pub title: Option<String>,
+    /// The rank of its matrices: the most frequent one, where layers differ.
+    pub rank: Option<u32>,
+    /// How it changes a model, such as `LoRA`, `LoHa` or `LoKr`.
+    pub network_type: Option<String>,
     /// Words that call it up in a prompt, the strongest first.
     pub trigger_words: Vec<String>,
-    /// The rest, such as title and rank, for people to look at.
+    /// The rest, such as author and license, for people to look at.
     pub metadata: Map<String, Value>,
 }
 
@@ -149,6 +167,9 @@ pub struct NewLora {
     pub source: LoraSource,
     /// How many bytes there will be, where that is known.
     pub bytes_total: Option<u64>,
+    /// Whether it takes the place of a LoRA of that filename, which goes on
+    /// until the new one is ready and then becomes a superseded version.
+    pub replaces: bool,
     /// When it is made, from the `Clock` port.
     pub created_at: DateTime<Utc>,
 }
@@ -165,13 +186,13 @@ pub struct ReceivedLora {
     pub tags: Tags,
     /// How many bytes there are.
     pub file_size: u64,
-    /// Their digest.
-    pub sha256: Sha256Digest,
+    /// Their digests.
+    pub hashes: LoraHashes,
     /// What the file says of itself.
     pub facts: LoraFacts,
 }
 
-/// Which LoRAs a list holds.
+/// Which LoRAs a list holds, superseded versions never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoraFilter {
     /// Only those that stand here.
@@ -181,16 +202,22 @@ pub struct LoraFilter {
     /// Only those whose name, filename or description contains this text,
     /// whatever the case.
     pub text: Option<String>,
+    /// Only those for these models.
+    pub base_model: Option<BaseModelFilter>,
+    /// Only those that are known by this hash.
+    pub hash: Option<LoraHash>,
 }
 
 impl LoraFilter {
     /// Describes the list, for [`Cursor::encode`].
     pub fn list_name(&self) -> String {
         format!(
-            "loras?status={}&tag={:?}&q={:?}",
+            "loras?status={}&tag={:?}&q={:?}&base_model={}&hash={}",
             self.status.map_or("", LoraStatus::as_str),
             self.tag,
-            self.text
+            self.text,
+            self.base_model.map_or("", BaseModelFilter::as_str),
+            self.hash.as_ref().map_or("", LoraHash::as_str)
         )
     }
 }

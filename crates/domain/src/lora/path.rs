@@ -7,6 +7,7 @@ use unicode_normalization::is_nfc;
 use uuid::Uuid;
 
 use super::filename::{EXTENSION, LoraFilename, check};
+use super::version::LoraVersion;
 use crate::digest::Sha256Digest;
 use crate::graph::path_fault;
 use crate::ids::UserId;
@@ -107,6 +108,8 @@ pub enum LoraReference {
     /// A file name of the user's, given bare or as `user-{owner}/{filename}`. A bare one that the user does not have
     /// may still be a file that the backend offers.
     Own(LoraFilename),
+    /// A version of a file name of the user's, given as `{filename}@{version}`, bare or below `user-{owner}/`.
+    OwnVersion(LoraFilename, LoraVersion),
     /// A path in the user's own folder that looks like a later version's; look it up as a path, then as a file name.
     OwnPath(LoraPath),
     /// Names what can never be the user's. `reason` is for the user, in the words of a violation.
@@ -139,6 +142,7 @@ pub fn resolve_reference(value: &str, owner: UserId) -> LoraReference {
     let Some((first, rest)) = value.split_once('/') else {
         return match LoraFilename::parse(value) {
             Ok(filename) => LoraReference::Own(filename),
+            Err(_) if let Some(version) = version_of(value) => version,
             Err(_) if names_user(value) => foreign("names a user's folder, not a file"),
             Err(_) => LoraReference::Other(value.to_owned()),
         };
@@ -159,7 +163,16 @@ fn own_file(file: &str, owner: UserId) -> Option<LoraReference> {
     if let Some(path) = path.filter(|_| has_version(file)) {
         return Some(LoraReference::OwnPath(path));
     }
-    LoraFilename::parse(file).ok().map(LoraReference::Own)
+    version_of(file).or_else(|| LoraFilename::parse(file).ok().map(LoraReference::Own))
+}
+
+/// What `{filename}@{version}` means. No file name ends like this.
+fn version_of(value: &str) -> Option<LoraReference> {
+    let (filename, version) = value.rsplit_once('@')?;
+    Some(LoraReference::OwnVersion(
+        LoraFilename::parse(filename).ok()?,
+        LoraVersion::parse(version)?,
+    ))
 }
 
 /// Whether a file's name ends like [`LoraPath::versioned`] writes it.
@@ -276,6 +289,27 @@ mod tests {
             reference,
             LoraReference::OwnPath(LoraPath::parse(&path).unwrap())
         );
+    }
+
+    #[test]
+    fn a_version_is_named_after_an_at_sign() {
+        let second =
+            LoraReference::OwnVersion(filename("a@1.safetensors"), LoraVersion::new(2).unwrap());
+
+        assert_eq!(resolve_reference("a@1.safetensors@2", owner()), second);
+        assert_eq!(
+            resolve_reference(&format!("user-{OWNER}/a@1.safetensors@2"), owner()),
+            second
+        );
+        assert_eq!(
+            resolve_reference("a@1.safetensors", owner()),
+            LoraReference::Own(filename("a@1.safetensors"))
+        );
+        assert_eq!(
+            resolve_reference("a.safetensors@0", owner()),
+            LoraReference::Other("a.safetensors@0".to_owned())
+        );
+        assert!(is_foreign(&format!("user-{OTHER}/a.safetensors@2")));
     }
 
     #[test]

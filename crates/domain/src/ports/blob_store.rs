@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use crate::ports::{ByteStream, Source};
@@ -106,6 +107,17 @@ pub struct BlobStat {
     pub size_bytes: u64,
 }
 
+/// An object in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// Its key.
+    pub key: BlobKey,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified_at: DateTime<Utc>,
+}
+
 /// Keeps objects. Both directions stream: no transfer holds more than 64 MiB.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -132,6 +144,16 @@ pub trait BlobStore: Send + Sync {
 
     /// Deletes an object. One that is not there is deleted already.
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError>;
+
+    /// Lists objects whose keys begin with `prefix` and are greater than
+    /// `after`, in the order of their keys' bytes, at most `limit`. What is no
+    /// [`BlobKey`] is left out.
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<BlobKey>,
+        limit: u16,
+    ) -> Result<Vec<BlobEntry>, BlobError>;
 
     /// An address at which anybody may read the object for a while; `None`
     /// where the store has none.

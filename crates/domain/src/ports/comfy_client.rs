@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::Pin;
 
@@ -294,7 +294,7 @@ pub struct BackendQueue {
     pub pending: Vec<String>,
 }
 
-/// What a backend offers that touches LoRAs.
+/// What a backend offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoraCatalogue {
     /// The names of all files in its LoRA folders, relative, with `/`.
@@ -302,6 +302,12 @@ pub struct LoraCatalogue {
     /// `(class type, input name)` of every input whose options are those
     /// files, by the backend's `object_info`.
     pub inputs: BTreeSet<(String, String)>,
+    /// Every class of node that it has.
+    pub classes: BTreeSet<String>,
+    /// The options of every other input that offers model files, such as
+    /// checkpoints, by class type and input name. LoRA files are in none of
+    /// them.
+    pub models: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 /// What a backend says of itself.
@@ -338,8 +344,15 @@ pub trait ComfyClient: Send + Sync {
     /// Says which prompts the backend has.
     async fn queue(&self) -> Result<BackendQueue, ComfyError>;
 
-    /// Reads what the backend offers that touches LoRAs.
+    /// Reads what the backend offers.
     async fn lora_catalogue(&self) -> Result<LoraCatalogue, ComfyError>;
+
+    /// Reads what a checkpoint file says of itself: the `__metadata__` of its
+    /// safetensors header. Empty where it says nothing or is no such file.
+    async fn checkpoint_metadata(
+        &self,
+        checkpoint: &str,
+    ) -> Result<BTreeMap<String, String>, ComfyError>;
 
     /// Opens a socket under a client id that was never used before.
     async fn connect_events(&self) -> Result<ComfyEvents, ComfyError>;

@@ -56,11 +56,10 @@ const FAMILIES: [(&str, &str); 14] = [
 pub fn lora_facts(header: &SafetensorsHeader) -> LoraFacts {
     let metadata = header.metadata();
     LoraFacts {
-        base_model: first_text(
-            metadata,
-            &["ss_base_model_version", "modelspec.architecture"],
-        )
-        .map(family),
+        base_model: None,
+        title: None,
+        rank: None,
+        network_type: None,
         trigger_words: trigger_words(metadata),
         metadata: shown(metadata),
     }
