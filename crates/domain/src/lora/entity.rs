@@ -174,6 +174,33 @@ pub struct NewLora {
     pub created_at: DateTime<Utc>,
 }
 
+impl NewLora {
+    /// The LoRA as it stands once its place is reserved. Only its blob key may
+    /// differ: where the plain one is taken it gets one of its own.
+    pub fn reserved(&self, owner: UserId) -> Lora {
+        Lora {
+            id: self.id,
+            user_id: owner,
+            name: self.name.clone(),
+            filename: self.filename.clone(),
+            description: self.description.clone(),
+            tags: self.tags.clone(),
+            status: match self.source {
+                LoraSource::Upload => LoraStatus::Uploading,
+                LoraSource::GoogleDrive { .. } | LoraSource::Url { .. } => LoraStatus::Importing,
+            },
+            source: self.source.clone(),
+            bytes_done: 0,
+            bytes_total: self.bytes_total,
+            content: None,
+            error: None,
+            blob_key: BlobKey::of_lora(&LoraPath::first(owner, &self.filename)),
+            superseded_at: None,
+            created_at: self.created_at,
+        }
+    }
+}
+
 /// What makes a reserved LoRA ready: its bytes, counted and checked, and its
 /// final description, which may come after them.
 #[derive(Clone, Debug, PartialEq)]

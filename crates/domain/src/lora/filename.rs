@@ -109,6 +109,56 @@ pub(super) fn check(name: &str, max_bytes: usize) -> Result<(), InvalidLoraFilen
     Ok(())
 }
 
+impl LoraFilename {
+    /// Makes a file name out of what a file is called somewhere else, such as a
+    /// title without an extension: separators become `_`, what does
+    /// not print goes, what is too long is cut, `.safetensors` is added.
+    ///
+    /// # Errors
+    /// [`InvalidLoraFilename::Extension`] for a name that says it is another kind
+    /// of file, [`InvalidLoraFilename::Length`] where nothing is left.
+    pub fn suggested_by(name: &str) -> Result<Self, InvalidLoraFilename> {
+        let name: String = name
+            .chars()
+            .take(4 * MAX_BYTES)
+            .filter(|character| !character.is_control())
+            .map(|character| match character {
+                '/' | '\\' | ':' => '_',
+                character => character,
+            })
+            .nfc()
+            .collect();
+        let name = name.trim_matches(|character: char| {
+            character.is_whitespace() || character == '\u{feff}' || character == '.'
+        });
+        let lower = name.to_ascii_lowercase();
+        if FOREIGN_EXTENSIONS.iter().any(|end| lower.ends_with(end)) {
+            return Err(InvalidLoraFilename::Extension);
+        }
+        let mut stem = match lower.strip_suffix(EXTENSION) {
+            Some(stem) => name.get(..stem.len()).unwrap_or_default(),
+            None => name,
+        };
+        while stem.len() > MAX_BYTES - EXTENSION.len() {
+            let Some((last, _)) = stem.char_indices().next_back() else {
+                break;
+            };
+            stem = stem.get(..last).unwrap_or_default();
+        }
+        let stem = stem.trim_end();
+        if stem.is_empty() {
+            return Err(InvalidLoraFilename::Length);
+        }
+        Self::parse(&format!("{stem}{EXTENSION}"))
+    }
+}
+
+/// Ends of names that say what a file is, and that it is no safetensors file.
+const FOREIGN_EXTENSIONS: [&str; 14] = [
+    ".7z", ".bin", ".ckpt", ".gguf", ".html", ".jpg", ".json", ".onnx", ".pkl", ".png", ".pt",
+    ".pth", ".rar", ".zip",
+];
+
 impl fmt::Display for LoraFilename {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -159,6 +209,31 @@ mod tests {
         );
         // 94 times "e" and an accent: 282 bytes as sent, 188 as kept.
         assert!(LoraFilename::parse(&format!("{}.safetensors", "e\u{301}".repeat(94))).is_ok());
+    }
+
+    #[test]
+    fn what_a_file_is_called_elsewhere_becomes_a_name() {
+        for (name, expected) in [
+            ("My Style", "My Style.safetensors"),
+            ("My Style.SafeTensors", "My Style.safetensors"),
+            ("v1.2 / final", "v1.2 _ final.safetensors"),
+            ("../../etc/x.safetensors", "_.._etc_x.safetensors"),
+            (" .hidden\n", "hidden.safetensors"),
+            ("C:\\a.safetensors", "C__a.safetensors"),
+        ] {
+            let made = LoraFilename::suggested_by(name).unwrap();
+            assert_eq!(made.as_str(), expected, "{name:?}");
+        }
+        let long = LoraFilename::suggested_by(&"\u{e9}".repeat(500)).unwrap();
+        assert_eq!(long.as_str().len(), 200);
+        for (name, fault) in [
+            ("style.ckpt", InvalidLoraFilename::Extension),
+            ("page.HTML", InvalidLoraFilename::Extension),
+            ("", InvalidLoraFilename::Length),
+            ("...", InvalidLoraFilename::Length),
+        ] {
+            assert_eq!(LoraFilename::suggested_by(name), Err(fault), "{name:?}");
+        }
     }
 
     #[test]

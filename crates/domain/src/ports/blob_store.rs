@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use crate::lora::LoraPath;
 use crate::ports::{ByteStream, Source};
 
 /// The name of an object: segments joined by `/`, made by us and never by a
@@ -39,6 +40,11 @@ impl BlobKey {
         } else {
             Err(InvalidBlobKey)
         }
+    }
+
+    /// The key of a LoRA's first bytes: a file name keeps all the rules.
+    pub(crate) fn of_lora(path: &LoraPath) -> Self {
+        Self(path.blob_key())
     }
 
     /// The key itself.
