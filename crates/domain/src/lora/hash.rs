@@ -17,12 +17,12 @@ pub struct LoraHashes {
 }
 
 impl LoraHashes {
-    /// AutoV2: the first 10 digits of the file's SHA-256, in capitals.
+    /// `AutoV2`: the first 10 digits of the file's SHA-256, in capitals.
     pub fn auto_v2(&self) -> String {
         self.sha256.first_digits(10).to_uppercase()
     }
 
-    /// AutoV3: the first 12 digits of the tensors' SHA-256, in capitals.
+    /// `AutoV3`: the first 12 digits of the tensors' SHA-256, in capitals.
     pub fn auto_v3(&self) -> Option<String> {
         let tensors = self.tensors_sha256?;
         Some(tensors.first_digits(12).to_uppercase())
@@ -47,8 +47,8 @@ impl LoraHashes {
     }
 }
 
-/// A hash that somebody looks a LoRA up by: 10 digits are an AutoV2, 12 an
-/// AutoV3, 64 a SHA-256 of the file or of its tensors, or a BLAKE3.
+/// A hash that somebody looks a LoRA up by: 10 digits are an `AutoV2`, 12 an
+/// `AutoV3`, 64 a SHA-256 of the file or of its tensors, or a BLAKE3.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoraHash(String);
 
@@ -60,9 +60,9 @@ pub struct LoraHash(String);
 pub struct InvalidLoraHash;
 
 impl LoraHash {
-    /// Digits of an AutoV2.
+    /// Digits of an `AutoV2`.
     pub const AUTO_V2_DIGITS: usize = 10;
-    /// Digits of an AutoV3.
+    /// Digits of an `AutoV3`.
     pub const AUTO_V3_DIGITS: usize = 12;
     const FULL_DIGITS: usize = 64;
 

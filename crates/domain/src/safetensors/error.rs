@@ -155,6 +155,12 @@ pub enum SafetensorsError {
         /// Where it has to begin.
         expected: u64,
     },
+    /// A tensor ends before it begins.
+    #[error("tensor {tensor} ends before it begins")]
+    Backward {
+        /// The tensor's name, quoted.
+        tensor: String,
+    },
     /// The file ended early.
     #[error("the file was cut short: it has {actual} bytes of {expected}")]
     Truncated {

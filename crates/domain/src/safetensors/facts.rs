@@ -7,6 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use serde_json::{Map, Value};
 
 use super::SafetensorsHeader;
+use super::family::base_model;
+use super::network::{network_type, rank};
 use crate::lora::LoraFacts;
 
 /// Characters kept of a text that the file says of itself.
@@ -17,10 +19,11 @@ const MAX_TRIGGER_WORDS: usize = 10;
 /// Different tags counted; training sets have thousands, hostile files as many as fit.
 const MAX_TAGS: usize = 20_000;
 
+const TITLE: [&str; 2] = ["modelspec.title", "ss_output_name"];
+
 /// Texts and numbers worth showing: what they are called here, and where trainers write them
 /// (`reference/platform/PROTOCOLS.md` section 6.2), best first.
-const SHOWN: [(&str, &[&str]); 8] = [
-    ("title", &["modelspec.title", "ss_output_name"]),
+const SHOWN: [(&str, &[&str]); 7] = [
     ("author", &["modelspec.author"]),
     ("license", &["modelspec.license"]),
     ("description", &["modelspec.description"]),
@@ -30,36 +33,18 @@ const SHOWN: [(&str, &[&str]); 8] = [
     ("trained_on", &["ss_sd_model_name"]),
 ];
 
-/// Starts of what trainers write as base model, with the family's usual name; the first that fits counts.
-const FAMILIES: [(&str, &str); 14] = [
-    ("sd_v1", "SD 1.x"),
-    ("sd_v2", "SD 2.x"),
-    ("sdxl", "SDXL"),
-    ("flux1", "Flux.1"),
-    ("flux-1", "Flux.1"),
-    ("chroma", "Chroma"),
-    ("sd3", "SD 3"),
-    ("stable-diffusion-v1", "SD 1.x"),
-    ("stable-diffusion-v2", "SD 2.x"),
-    ("stable-diffusion-xl", "SDXL"),
-    ("stable-diffusion-3", "SD 3"),
-    ("lumina2", "Lumina 2"),
-    ("lumina-2", "Lumina 2"),
-    ("hunyuan-image-2.1", "Hunyuan Image 2.1"),
-];
-
-/// Reads what the file's metadata says: hints, unproven and bounded in size, without control characters.
+/// Reads what the file's tensors and metadata say; the latter are hints, unproven, and come out bounded in size and
+/// without control characters.
 ///
-/// `base_model` is a family's usual name where it is known (`SDXL`), else the trainer's words. `trigger_words` are at
-/// most 10: the file's trigger phrase, then its most frequent training tags. `metadata` holds texts such as `title`,
-/// and `rank` and `alpha` as numbers where they are numbers.
+/// `trigger_words` are at most 10: the file's trigger phrase, then its most frequent training tags. `metadata` holds
+/// texts such as `author`, and `alpha` as a number where it is one. Time and memory are linear in the header's size.
 pub fn lora_facts(header: &SafetensorsHeader) -> LoraFacts {
     let metadata = header.metadata();
     LoraFacts {
-        base_model: None,
-        title: None,
-        rank: None,
-        network_type: None,
+        base_model: base_model(header),
+        title: first_text(metadata, &TITLE),
+        rank: rank(header),
+        network_type: network_type(header),
         trigger_words: trigger_words(metadata),
         metadata: shown(metadata),
     }
@@ -72,13 +57,6 @@ fn shown(metadata: &BTreeMap<String, String>) -> Map<String, Value> {
             shown.insert(name.to_owned(), Value::String(text));
         }
     }
-    // Trainers write "Dynamic" where ranks differ between layers.
-    if let Some(rank) = metadata
-        .get("ss_network_dim")
-        .and_then(|rank| rank.trim().parse::<u32>().ok())
-    {
-        shown.insert("rank".to_owned(), rank.into());
-    }
     let alpha = metadata
         .get("ss_network_alpha")
         .and_then(|alpha| alpha.trim().parse::<f64>().ok())
@@ -87,14 +65,6 @@ fn shown(metadata: &BTreeMap<String, String>) -> Map<String, Value> {
         shown.insert("alpha".to_owned(), Value::Number(alpha));
     }
     shown
-}
-
-fn family(text: String) -> String {
-    let lower = text.to_ascii_lowercase();
-    FAMILIES
-        .iter()
-        .find(|(start, _)| lower.starts_with(start))
-        .map_or(text, |(_, name)| (*name).to_owned())
 }
 
 fn first_text(metadata: &BTreeMap<String, String>, keys: &[&str]) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Dtype;
+use safetensors::Dtype;
 
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,11 +12,11 @@ pub struct TensorInfo {
     /// The type of its numbers.
     pub dtype: Dtype,
     /// Its dimensions, outermost first; empty for a single number.
-    pub shape: Box<[u64]>,
+    pub shape: Box<[usize]>,
     /// Where its bytes begin, counted from the end of the header.
-    pub begin: u64,
+    pub begin: usize,
     /// Where its bytes end, exclusive.
-    pub end: u64,
+    pub end: usize,
 }
 
 /// A header that keeps every rule of the format.

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use safetensors::Dtype;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 
-use super::Dtype;
 use super::error::SafetensorsError;
 use super::header::{SafetensorsHeader, TensorInfo};
+use super::layout::check_layout;
 
 const METADATA: &str = "__metadata__";
 const MAX_TENSORS: usize = 200_000;
@@ -15,6 +20,8 @@ const MAX_NAME_BYTES: usize = 512;
 const MAX_METADATA_BYTES: usize = 16 * 1024 * 1024;
 /// `PyTorch`'s own limit; more would only serve to fill memory.
 const MAX_DIMENSIONS: usize = 64;
+/// Of all tensors together; real files stay below five for each.
+const MAX_DIMENSIONS_IN_ALL: usize = 1_000_000;
 /// Characters of the sender's text shown in an error.
 const MAX_SHOWN_CHARS: usize = 80;
 
@@ -38,7 +45,7 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<SafetensorsHeader, Safetensor
     let RawHeader {
         metadata, tensors, ..
     } = header;
-    let (tensors, data_len) = check_tensors(tensors)?;
+    let (tensors, data_len) = check_layout(tensors)?;
     let header_len = bytes.len() as u64;
     // Offsets come from the file: the size of a file must stay a number.
     if header_len
@@ -58,57 +65,7 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<SafetensorsHeader, Safetensor
     })
 }
 
-/// Brings tensors into the order of their bytes and checks names, sizes and that there are no holes.
-fn check_tensors(mut tensors: Vec<TensorInfo>) -> Result<(Vec<TensorInfo>, u64), SafetensorsError> {
-    tensors.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    if let Some([twice, _]) = tensors
-        .array_windows::<2>()
-        .find(|[one, other]| one.name == other.name)
-    {
-        return Err(SafetensorsError::Duplicate {
-            name: quoted(&twice.name),
-        });
-    }
-    tensors.sort_unstable_by_key(|tensor| (tensor.begin, tensor.end));
-    let mut expected = 0;
-    for tensor in &tensors {
-        if tensor.begin != expected || tensor.end < tensor.begin {
-            return Err(SafetensorsError::NotContiguous {
-                tensor: quoted(&tensor.name),
-                begins: tensor.begin,
-                expected,
-            });
-        }
-        check_size(tensor)?;
-        expected = tensor.end;
-    }
-    Ok((tensors, expected))
-}
-
-fn check_size(tensor: &TensorInfo) -> Result<(), SafetensorsError> {
-    let bits = tensor
-        .shape
-        .iter()
-        .try_fold(1_u64, |product, length| product.checked_mul(*length))
-        .and_then(|numbers| numbers.checked_mul(tensor.dtype.bits()))
-        .filter(|bits| bits % 8 == 0);
-    let Some(bits) = bits else {
-        return Err(SafetensorsError::ImpossibleShape {
-            tensor: quoted(&tensor.name),
-        });
-    };
-    let (needed, given) = (bits / 8, tensor.end - tensor.begin);
-    if needed != given {
-        return Err(SafetensorsError::SizeMismatch {
-            tensor: quoted(&tensor.name),
-            needed,
-            given,
-        });
-    }
-    Ok(())
-}
-
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
@@ -135,6 +92,7 @@ fn shown(text: &str) -> String {
 struct RawHeader {
     metadata: Option<BTreeMap<String, String>>,
     tensors: Vec<TensorInfo>,
+    dimensions: usize,
     refusal: Option<SafetensorsError>,
 }
 
@@ -157,7 +115,7 @@ impl RawHeader {
         let Some([begin, end]) = raw.data_offsets else {
             return self.refuse(missing("data_offsets"));
         };
-        let Some(dtype) = Dtype::parse(&dtype) else {
+        let Some(dtype) = dtype_named(&dtype) else {
             return self.refuse(SafetensorsError::UnknownDtype {
                 tensor: quoted(name),
                 dtype: quoted(&dtype),
@@ -172,6 +130,12 @@ impl RawHeader {
         });
         Ok(())
     }
+}
+
+/// Leaves to the reference crate which types there are.
+fn dtype_named(name: &str) -> Option<Dtype> {
+    let name: StrDeserializer<'_, ValueError> = name.into_deserializer();
+    Dtype::deserialize(name).ok()
 }
 
 /// The whole header.
@@ -223,19 +187,23 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
     }
 }
 
-/// `__metadata__`: strings alone.
+/// `__metadata__`: strings alone, or `null` for none.
 struct MetadataSeed<'a>(&'a mut RawHeader);
 
 impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
     type Value = BTreeMap<String, String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for MetadataSeed<'_> {
     type Value = BTreeMap<String, String>;
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(BTreeMap::new())
+    }
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object of strings as __metadata__")
@@ -266,8 +234,8 @@ impl<'de> Visitor<'de> for MetadataSeed<'_> {
 #[derive(Default)]
 struct RawTensor {
     dtype: Option<String>,
-    shape: Option<Vec<u64>>,
-    data_offsets: Option<[u64; 2]>,
+    shape: Option<Vec<usize>>,
+    data_offsets: Option<[usize; 2]>,
 }
 
 /// One tensor; members that the format does not name are passed over, as the reference implementation does.
@@ -299,7 +267,7 @@ impl<'de> Visitor<'de> for TensorSeed<'_> {
                 }
                 "data_offsets" => raw.data_offsets.replace(map.next_value()?).is_none(),
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value::<Passed>()?;
                     true
                 }
             };
@@ -315,21 +283,21 @@ impl<'de> Visitor<'de> for TensorSeed<'_> {
 struct ShapeSeed<'a>(&'a mut RawHeader);
 
 impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
-    type Value = Vec<u64>;
+    type Value = Vec<usize>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<u64>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<usize>, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
 impl<'de> Visitor<'de> for ShapeSeed<'_> {
-    type Value = Vec<u64>;
+    type Value = Vec<usize>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list of whole numbers as shape")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<u64>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<usize>, A::Error> {
         let mut shape = Vec::new();
         while let Some(length) = sequence.next_element()? {
             if shape.len() >= MAX_DIMENSIONS {
@@ -338,8 +306,67 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
                     limit: MAX_DIMENSIONS as u64,
                 });
             }
+            self.0.dimensions += 1;
+            if self.0.dimensions > MAX_DIMENSIONS_IN_ALL {
+                return self.0.refuse(SafetensorsError::TooMuch {
+                    what: "tensors of too many dimensions together",
+                    limit: MAX_DIMENSIONS_IN_ALL as u64,
+                });
+            }
             shape.push(length);
         }
         Ok(shape)
+    }
+}
+
+/// A value that is passed over, but read as strictly as one that is kept: serde's own `IgnoredAny` lets through bad
+/// escapes, absurd numbers and any depth, where the reference implementation refuses the file.
+struct Passed;
+
+impl<'de> Deserialize<'de> for Passed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Passed {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any value")
+    }
+
+    fn visit_bool<E: Error>(self, _value: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _value: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _value: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _value: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _value: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self, A::Error> {
+        while sequence.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }

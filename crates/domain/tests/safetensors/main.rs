@@ -1,8 +1,18 @@
 //! Safetensors headers, from sample files and from made-up ones.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "what helpers of tests do not find is a failed test"
+)]
+
+mod families;
+mod family_cases;
 mod headers;
 mod properties;
 mod samples;
+mod unknown_cases;
+mod verdicts;
 
 use atelier_domain::safetensors::{HeaderReader, SafetensorsError, SafetensorsHeader};
 

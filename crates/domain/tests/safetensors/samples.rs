@@ -1,3 +1,4 @@
+use atelier_domain::lora::{BaseModelFamily, Confidence};
 use atelier_domain::safetensors::{Dtype, ForeignFormat, SafetensorsError, lora_facts};
 
 use crate::{FLUX, HOLE, PICKLE, SD15, SDXL, TRAILING, read};
@@ -21,7 +22,7 @@ fn tensors_are_told_with_type_shape_and_place() {
         &*first.name,
         "transformer.single_transformer_blocks.0.attn.to_k.lora_A.weight"
     );
-    assert_eq!(first.dtype, Dtype::Bf16);
+    assert_eq!(first.dtype, Dtype::BF16);
     assert_eq!(&*first.shape, [4, 3072]);
     assert_eq!((first.begin, first.end), (0, 24_576));
 }
@@ -77,24 +78,40 @@ fn a_pickle_is_refused_as_what_it_is() {
 }
 
 #[test]
-fn facts_come_out_of_kohya_metadata() {
+fn facts_come_out_of_kohya_files() {
     let facts = lora_facts(&read(SD15).unwrap());
 
-    assert_eq!(facts.base_model.as_deref(), Some("SD 1.x"));
-    assert_eq!(facts.trigger_words, ["mypetcat", "sitting"]);
-    assert_eq!(facts.metadata["rank"], 4);
-    assert_eq!(facts.metadata["alpha"], 2.0);
-    assert_eq!(facts.metadata["title"], "demo sd15");
+    let base_model = facts.base_model.unwrap();
+    assert_eq!(base_model.family, BaseModelFamily::StableDiffusion1);
+    assert_eq!(base_model.confidence, Confidence::High);
     assert_eq!(
-        lora_facts(&read(SDXL).unwrap()).base_model.as_deref(),
-        Some("SDXL")
+        base_model.evidence,
+        "cross attention of width 768 in \
+         lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn2_to_k.lora_down.weight; its metadata agree"
+    );
+    assert_eq!(facts.title.as_deref(), Some("demo sd15"));
+    assert_eq!(facts.rank, Some(4));
+    assert_eq!(facts.network_type.as_deref(), Some("LoRA"));
+    assert_eq!(facts.trigger_words, ["mypetcat", "sitting"]);
+    assert_eq!(facts.metadata["alpha"], 2.0);
+    assert_eq!(facts.metadata["network_module"], "networks.lora");
+    assert!(!facts.metadata.contains_key("title") && !facts.metadata.contains_key("rank"));
+    let sdxl = lora_facts(&read(SDXL).unwrap()).base_model.unwrap();
+    assert_eq!(
+        (sdxl.family, sdxl.confidence),
+        (BaseModelFamily::StableDiffusionXl, Confidence::High)
     );
 }
 
 #[test]
-fn a_file_without_metadata_has_no_facts() {
+fn a_file_without_metadata_is_told_by_its_tensors() {
     let facts = lora_facts(&read(FLUX).unwrap());
 
-    assert_eq!(facts.base_model, None);
+    let base_model = facts.base_model.unwrap();
+    assert_eq!(
+        (base_model.family, base_model.confidence),
+        (BaseModelFamily::Flux1, Confidence::Medium)
+    );
+    assert_eq!(facts.rank, Some(4));
     assert!(facts.trigger_words.is_empty() && facts.metadata.is_empty());
 }
