@@ -129,6 +129,7 @@
 //! ```
 
 pub mod actor;
+pub mod address;
 pub mod digest;
 pub mod graph;
 pub mod idempotency;
