@@ -1,11 +1,14 @@
 //! What ComfyUI offers by itself: the system's LoRAs.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use atelier_domain::graph::LoraInputTable;
+use atelier_domain::lora::BaseModelFamily;
 use atelier_domain::ports::{ComfyClient, ComfyError, LoraCatalogue};
+use atelier_domain::safetensors::family_of_architecture;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -15,11 +18,21 @@ use tokio::time::{Instant, sleep, timeout};
 /// (`reference/comfyui/PROTOCOL.md` sections 2 and 13).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a backend may take to read the head of a checkpoint.
+const FAMILY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a checkpoint's family is believed: files are replaced.
+const FAMILY_AGE: Duration = Duration::from_mins(10);
+
+/// Checkpoints that are remembered; more than any installation has.
+const MAX_FAMILIES: usize = 1_000;
+
 /// The last known catalogues of all backends, and the whole they make.
 ///
 /// Files in users' folders are left out: they are nobody's to find here.
 pub struct CatalogueCache {
-    backends: Vec<Arc<dyn ComfyClient>>,
+    backends: Vec<(String, Arc<dyn ComfyClient>)>,
+    families: Families,
     known: RwLock<Known>,
     flight: tokio::sync::Mutex<()>,
 }
@@ -43,14 +56,15 @@ impl fmt::Debug for CatalogueCache {
 }
 
 impl CatalogueCache {
-    /// Will ask these backends; knows nothing yet.
-    pub fn new(backends: Vec<Arc<dyn ComfyClient>>) -> Self {
+    /// Will ask these backends, by their names; knows nothing yet.
+    pub fn new(backends: Vec<(String, Arc<dyn ComfyClient>)>) -> Self {
         let known = Known {
             each: vec![None; backends.len()],
             ..Known::default()
         };
         Self {
             backends,
+            families: Families::default(),
             known: RwLock::new(known),
             flight: tokio::sync::Mutex::new(()),
         }
@@ -60,6 +74,47 @@ impl CatalogueCache {
     /// them has answered.
     pub fn known(&self) -> Option<Arc<LoraCatalogue>> {
         self.read(|known| known.merged.clone())
+    }
+
+    /// What each backend offers, as last known, by its name.
+    pub fn each(&self) -> Vec<(&str, Option<Arc<LoraCatalogue>>)> {
+        let each = self.read(|known| known.each.clone());
+        let names = self.backends.iter().map(|(name, _)| name.as_str());
+        names.zip(each).collect()
+    }
+
+    /// The family of a checkpoint, by what its file says of itself; `None` where
+    /// it says nothing, or no backend that offers it answers.
+    pub async fn checkpoint_family(&self, checkpoint: &str) -> Option<BaseModelFamily> {
+        if let Some(known) = self.families.known(checkpoint) {
+            return known;
+        }
+        let each = self.read(|known| known.each.clone());
+        let mut offering = self.backends.iter().zip(each).filter(|(_, catalogue)| {
+            catalogue.as_ref().is_some_and(|catalogue| {
+                catalogue
+                    .models
+                    .values()
+                    .any(|options| options.contains(checkpoint))
+            })
+        });
+        let ((_, client), _) = offering.next()?;
+        let metadata = timeout(FAMILY_TIMEOUT, client.checkpoint_metadata(checkpoint)).await;
+        match metadata {
+            Ok(Ok(metadata)) => {
+                let family = family_of_architecture(&metadata);
+                self.families.keep(checkpoint, family);
+                family
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a backend did not say what a checkpoint is"
+                );
+                None
+            }
+            Err(_late) => None,
+        }
     }
 
     /// Asks every backend. One that does not answer keeps what was known of it.
@@ -127,7 +182,7 @@ impl CatalogueCache {
 
     async fn ask_all(&self) {
         self.write(|known| known.tried_at = Some(Instant::now()));
-        let answers = join_all(self.backends.iter().map(|backend| ask(backend.as_ref()))).await;
+        let answers = join_all(self.backends.iter().map(|(_, client)| ask(client.as_ref()))).await;
         let mut learnt = Vec::new();
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
@@ -159,7 +214,7 @@ impl CatalogueCache {
     fn index_of(&self, backend: &Arc<dyn ComfyClient>) -> Option<usize> {
         self.backends
             .iter()
-            .position(|known| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(backend)))
+            .position(|(_, known)| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(backend)))
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -168,6 +223,30 @@ impl CatalogueCache {
 
     fn write<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What checkpoints were found to be, and when.
+#[derive(Default)]
+struct Families(Mutex<HashMap<String, (Instant, Option<BaseModelFamily>)>>);
+
+impl Families {
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is that nobody asked lately"
+    )]
+    fn known(&self, checkpoint: &str) -> Option<Option<BaseModelFamily>> {
+        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, family) = families.get(checkpoint)?;
+        (at.elapsed() < FAMILY_AGE).then_some(*family)
+    }
+
+    fn keep(&self, checkpoint: &str, family: Option<BaseModelFamily>) {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if families.len() >= MAX_FAMILIES {
+            families.clear();
+        }
+        families.insert(checkpoint.to_owned(), (Instant::now(), family));
     }
 }
 
@@ -205,6 +284,11 @@ fn merged(each: &[Option<Arc<LoraCatalogue>>]) -> Option<Arc<LoraCatalogue>> {
     for catalogue in std::iter::once(second).chain(known) {
         whole.files.extend(catalogue.files.iter().cloned());
         whole.inputs.extend(catalogue.inputs.iter().cloned());
+        whole.classes.extend(catalogue.classes.iter().cloned());
+        for (input, options) in &catalogue.models {
+            let all = whole.models.entry(input.clone()).or_default();
+            all.extend(options.iter().cloned());
+        }
     }
     Some(Arc::new(whole))
 }

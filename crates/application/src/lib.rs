@@ -9,8 +9,12 @@
 //! | [`runs::AwaitRun`] | waits, for a bounded time, until a run is over |
 //! | [`runs::FollowRun`] | tells what happens to a run, to any number of followers |
 //! | [`loras::UploadLora`] | takes a LoRA in, piece by piece, in constant memory |
-//! | [`catalogue::CatalogueCache`] | knows which LoRAs the backends offer by themselves |
-//! | [`sync::LoraSync`] | puts LoRAs into a backend's folder, one copy at a time per file |
+//! | [`runs::PreflightWorkflow`] | says what would become of a run, without running |
+//! | [`loras::ResumableUploads`] | takes LoRAs in over bad lines, in any number of requests |
+//! | [`loras::ImportLora`] | looks at a file somewhere else, and begins to bring it |
+//! | [`transfers::Transferring`] | brings imports, and the pieces of uploads, to where they belong |
+//! | [`catalogue::CatalogueCache`] | knows what the backends offer by themselves |
+//! | [`sync::LoraSync`] | puts LoRAs into a backend's folder, one copy at a time per file, and makes room for them |
 //! | [`dispatch::Worker`] | claims runs, syncs, submits, follows, collects; cleans up behind everybody |
 //!
 //! A plain read needs no use case: ask the port.
@@ -60,4 +64,5 @@ pub mod loras;
 mod opaque;
 pub mod runs;
 pub mod sync;
+pub mod transfers;
 pub mod workflows;

@@ -67,7 +67,7 @@ pub(super) fn interrupted() -> RunFailure {
 }
 
 pub(super) fn lora_sync(error: &LoraSyncError) -> RunFailure {
-    let gone = "a LoRA that the run needs is gone; upload it again and run the workflow again";
+    let gone = "the stored file of a LoRA that the run needs is gone; delete the LoRA, upload it again and run the workflow again";
     let operator = "whoever operates this server has to look at it";
     match error {
         LoraSyncError::Missing(_) => RunFailure::new(RunFailureCode::LoraMissing, gone),
@@ -77,27 +77,54 @@ pub(super) fn lora_sync(error: &LoraSyncError) -> RunFailure {
                 RunFailure::new(
                     RunFailureCode::LoraSyncFailed,
                     format!(
-                        "the stored file of the LoRA {} is damaged; upload it again",
+                        "the stored file of the LoRA {} is damaged; delete the LoRA and upload it again",
                         path.file()
                     ),
                 )
             }
-            CopyError::Folder(LoraFolderError::Full { needed_bytes, .. }) => RunFailure::new(
+            CopyError::NoRoom {
+                needed_bytes,
+                available_bytes,
+                in_use_bytes,
+            } => RunFailure::new(
                 RunFailureCode::LoraSyncFailed,
                 format!(
-                    "the backend's disk has no room for the {needed_bytes} bytes of the LoRA {}; \
-                     {operator}",
+                    "the LoRA {} has {needed_bytes} bytes; the backend's LoRA folder has room for \
+                     {available_bytes}, and {in_use_bytes} more are in use; {operator}",
                     path.file()
                 ),
             ),
-            CopyError::Folder(_) | CopyError::Blob(_) | CopyError::Stalled => RunFailure::new(
+            CopyError::Folder(LoraFolderError::Full {
+                needed_bytes,
+                available_bytes,
+            }) => RunFailure::new(
                 RunFailureCode::LoraSyncFailed,
                 format!(
-                    "the LoRA {} could not be put on the backend's disk; {operator}",
+                    "the LoRA {} has {needed_bytes} bytes; the backend's LoRA folder has room for \
+                     {available_bytes}; {operator}",
                     path.file()
                 ),
             ),
+            CopyError::Folder(_) | CopyError::Blob(_) | CopyError::Repo(_) | CopyError::Stalled => {
+                RunFailure::new(
+                    RunFailureCode::LoraSyncFailed,
+                    format!(
+                        "the LoRA {} could not be put on the backend's disk; {operator}",
+                        path.file()
+                    ),
+                )
+            }
         },
+        LoraSyncError::NeverFits {
+            needed_bytes,
+            capacity_bytes,
+        } => RunFailure::new(
+            RunFailureCode::LoraSyncFailed,
+            format!(
+                "the run's LoRAs have {needed_bytes} bytes together; the backend's LoRA folder can \
+                 have {capacity_bytes}; use fewer or smaller ones, or {operator}"
+            ),
+        ),
         LoraSyncError::Folder(_) | LoraSyncError::Repo(_) => RunFailure::new(
             RunFailureCode::LoraSyncFailed,
             format!("the backend's LoRA folder cannot be used; {operator}"),

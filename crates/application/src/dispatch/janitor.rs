@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::lora::Lora;
-use atelier_domain::ports::QueueError;
+use atelier_domain::ports::{FinishedUpload, QueueError};
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -23,8 +23,6 @@ const FORGETTING: Duration = Duration::from_mins(10);
 enum CleaningError {
     #[error("its object could not be deleted")]
     Blob(#[from] atelier_domain::ports::BlobError),
-    #[error("its copy could not be removed from a backend's folder")]
-    Folder(#[from] atelier_domain::ports::LoraFolderError),
     #[error("its row could not be forgotten")]
     Repo(#[from] atelier_domain::ports::RepoError),
 }
@@ -32,9 +30,8 @@ enum CleaningError {
 /// Cleans up behind workers that died and users that deleted.
 ///
 /// Any number of janitors may be about: everything they do may be done twice.
-/// Copies are removed from the folders of this worker's backends; a backend that
-/// only another worker serves keeps its copy unless that one's janitor comes
-/// first.
+/// What is on backends' disks their caretakers remove: another LoRA may have the
+/// same bytes at the same path.
 pub(super) struct Janitor {
     pub(super) shared: Arc<Shared>,
 }
@@ -101,6 +98,7 @@ impl Janitor {
     pub(super) async fn clean_loras(&self) {
         loop {
             self.pause(self.shared.settings.cleaning).await;
+            self.clean_uploads().await;
             for _ in 0..MAX_BATCHES {
                 let due = match self.shared.loras.due_for_cleaning(BATCH).await {
                     Ok(due) => due,
@@ -129,14 +127,44 @@ impl Janitor {
         }
     }
 
-    /// The row goes last: whatever breaks before leaves something to try again.
-    async fn clean(&self, lora: &Lora) -> Result<(), CleaningError> {
-        self.shared.blobs.delete(&lora.blob_key).await?;
-        if let Some(content) = &lora.content {
-            for station in &self.shared.stations {
-                station.folder.remove(&content.comfyui_path).await?;
+    /// Deletes the pieces of uploads that are over.
+    async fn clean_uploads(&self) {
+        for _ in 0..MAX_BATCHES {
+            let finished = match self.shared.uploads.finished(BATCH).await {
+                Ok(finished) => finished,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "uploads that are over were not looked for"
+                    );
+                    return;
+                }
+            };
+            let mut cleaned = 0;
+            for upload in &finished {
+                match self.clean_upload(upload).await {
+                    Ok(()) => cleaned += 1,
+                    Err(error) => {
+                        tracing::warn!(lora.id = %upload.lora_id, error = &error as &dyn std::error::Error, "the pieces of an upload were not deleted; trying again later");
+                    }
+                }
+            }
+            if finished.len() < usize::from(BATCH) || cleaned == 0 {
+                return;
             }
         }
+    }
+
+    async fn clean_upload(&self, upload: &FinishedUpload) -> Result<(), CleaningError> {
+        for piece in &upload.pieces {
+            self.shared.blobs.delete(piece).await?;
+        }
+        Ok(self.shared.uploads.forget(upload.lora_id).await?)
+    }
+
+    /// The row goes last: whatever breaks before it leaves something to try again.
+    async fn clean(&self, lora: &Lora) -> Result<(), CleaningError> {
+        self.shared.blobs.delete(&lora.blob_key).await?;
         self.shared.loras.forget(lora.id).await?;
         tracing::info!(lora.id = %lora.id, "cleaned a LoRA away");
         Ok(())

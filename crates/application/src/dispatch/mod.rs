@@ -33,7 +33,9 @@
 //! knows an older one: then it was not restarted, and the history is merely late.
 //! One janitor per worker gives runs of dead workers back, frees those whose
 //! backend stays away, ends those that take longer than they may, and cleans away
-//! what nothing needs any more.
+//! what nothing needs any more. One caretaker per backend looks after its LoRA
+//! folder. Objects that belong to nothing are swept from a store that is known to
+//! be this database's alone.
 //!
 //! A prompt that succeeds without leaving anything to store completes its run
 //! with no outputs, unless its graph has a node whose outputs ComfyUI lists
@@ -42,6 +44,7 @@
 mod attempt;
 mod attendance;
 mod backoff;
+mod caretaker;
 mod claims;
 mod collection;
 mod ending;
@@ -54,6 +57,7 @@ mod ledger;
 mod lora_check;
 mod mailbox;
 mod media;
+mod orphans;
 mod output_names;
 mod reporter;
 mod run_task;

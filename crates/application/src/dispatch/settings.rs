@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::ports::{
-    BACKEND_REPORT_LIFETIME, BlobStore, Clock, ComfyClient, IdGen, LoraFolder, LoraRepo,
-    RunPreviews, RunQueue, RunSignals,
+    BACKEND_REPORT_LIFETIME, BlobStore, Clock, ComfyClient, IdGen, LoraCopies, LoraFolder,
+    LoraRepo, LoraUploads, RunPreviews, RunQueue, RunSignals,
 };
 
 use crate::catalogue::CatalogueCache;
 use crate::opaque::opaque_debug;
+use crate::transfers::Transferring;
 
 /// One ComfyUI that a worker hands runs to.
 #[derive(Clone)]
@@ -40,6 +41,12 @@ pub struct WorkerParts {
     pub queue: Arc<dyn RunQueue>,
     /// Where LoRAs are looked up and forgotten.
     pub loras: Arc<dyn LoraRepo>,
+    /// Uploads in pieces, to clean up behind.
+    pub uploads: Arc<dyn LoraUploads>,
+    /// Which backends have which LoRAs, and are to get them.
+    pub copies: Arc<dyn LoraCopies>,
+    /// Carries transfers of LoRAs out, beside the runs.
+    pub transferring: Arc<Transferring>,
     /// Where LoRAs come from and outputs go.
     pub blobs: Arc<dyn BlobStore>,
     /// What wakes the worker.
@@ -90,6 +97,10 @@ pub struct WorkerSettings {
     pub recovery: Duration,
     /// How often LoRAs that nothing needs are looked for.
     pub cleaning: Duration,
+    /// How old an object must be that no row knows before it is deleted.
+    pub orphan_age: Duration,
+    /// How often such objects are looked for.
+    pub orphans: Duration,
     /// How often backends are asked which LoRAs they offer.
     pub catalogue: Duration,
 }
@@ -109,6 +120,8 @@ impl Default for WorkerSettings {
             cancel_notice: Duration::from_secs(1),
             recovery: Duration::from_secs(10),
             cleaning: Duration::from_mins(1),
+            orphan_age: Duration::from_hours(7 * 24),
+            orphans: Duration::from_hours(1),
             catalogue: Duration::from_mins(1),
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use atelier_domain::ids::LoraId;
 use atelier_domain::ports::{
-    BlobStore, ComfyClient, ComfyError, IdGen, LoraFolder, LoraRepo, PromptState, RunPreviews,
-    RunQueue, RunSignals,
+    BlobStore, Clock, ComfyClient, ComfyError, IdGen, LoraCopies, LoraFolder, LoraRepo,
+    LoraUploads, PromptState, RunPreviews, RunQueue, RunSignals,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -14,7 +14,7 @@ use super::backoff::{Backoff, spread};
 use super::event_link::EventLink;
 use super::settings::{Backend, WorkerSettings};
 use crate::catalogue::CatalogueCache;
-use crate::sync::LoraSync;
+use crate::sync::{LoraSync, LoraSyncParts};
 
 /// How long any single question to a backend may take; single answers take more
 /// than a second on a busy one (`reference/comfyui/PROTOCOL.md` section 13).
@@ -27,10 +27,13 @@ const TRIAL: Duration = Duration::from_secs(30);
 pub(super) struct Shared {
     pub(super) queue: Arc<dyn RunQueue>,
     pub(super) loras: Arc<dyn LoraRepo>,
+    pub(super) uploads: Arc<dyn LoraUploads>,
+    pub(super) copies: Arc<dyn LoraCopies>,
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) signals: Arc<dyn RunSignals>,
     pub(super) previews: Arc<dyn RunPreviews>,
     pub(super) catalogue: Arc<CatalogueCache>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn IdGen>,
     pub(super) settings: WorkerSettings,
     pub(super) stations: Vec<Arc<Station>>,
@@ -72,6 +75,8 @@ struct Memory {
     checkpoint: Option<String>,
     /// LoRAs that the queue was told to be on its disk.
     told_loras: HashSet<LoraId>,
+    /// How many files had been evicted by then.
+    told_before: u64,
 }
 
 /// Whether a backend still has its memory.
@@ -89,6 +94,7 @@ impl Station {
     pub(super) fn new(
         backend: Backend,
         loras: Arc<dyn LoraRepo>,
+        copies: Arc<dyn LoraCopies>,
         blobs: Arc<dyn BlobStore>,
         ids: Arc<dyn IdGen>,
         patience: Duration,
@@ -96,7 +102,13 @@ impl Station {
         let client = Arc::clone(&backend.client);
         Self {
             link: Arc::new(EventLink::new(backend.name.clone(), client, ids)),
-            sync: LoraSync::new(loras, blobs, Arc::clone(&backend.folder)),
+            sync: LoraSync::new(LoraSyncParts {
+                backend: backend.name.clone(),
+                loras,
+                copies,
+                blobs,
+                folder: Arc::clone(&backend.folder),
+            }),
             name: backend.name,
             client: backend.client,
             folder: backend.folder,
@@ -251,7 +263,12 @@ impl Station {
 
     /// Those of these LoRAs that the queue does not know to be here.
     pub(super) fn untold(&self, loras: &[LoraId]) -> Vec<LoraId> {
-        let memory = self.memory();
+        let mut memory = self.memory();
+        let evictions = self.sync.evictions();
+        if memory.told_before != evictions {
+            memory.told_before = evictions;
+            memory.told_loras.clear();
+        }
         let untold = loras.iter().filter(|id| !memory.told_loras.contains(id));
         untold.copied().collect()
     }

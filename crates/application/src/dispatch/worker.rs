@@ -5,15 +5,19 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::attendance::Attendance;
+use super::caretaker::Caretaker;
 use super::claims::Claims;
 use super::janitor::Janitor;
+use super::orphans::Orphans;
 use super::settings::WorkerParts;
 use super::station::{Shared, Station};
 use crate::opaque::opaque_debug;
+use crate::transfers::Transferring;
 
 /// Executes runs on its backends.
 pub struct Worker {
     shared: Arc<Shared>,
+    transferring: Arc<Transferring>,
 }
 
 opaque_debug!(Worker);
@@ -28,6 +32,7 @@ impl Worker {
                 Arc::new(Station::new(
                     backend,
                     Arc::clone(&parts.loras),
+                    Arc::clone(&parts.copies),
                     Arc::clone(&parts.blobs),
                     Arc::clone(&parts.ids),
                     parts.settings.patience,
@@ -35,9 +40,13 @@ impl Worker {
             })
             .collect();
         Self {
+            transferring: parts.transferring,
             shared: Arc::new(Shared {
                 queue: parts.queue,
                 loras: parts.loras,
+                uploads: parts.uploads,
+                copies: parts.copies,
+                clock: parts.clock,
                 blobs: parts.blobs,
                 signals: parts.signals,
                 previews: parts.previews,
@@ -71,6 +80,19 @@ impl Worker {
         background.spawn(async move { forgetting.forget_answers().await }.in_current_span());
         let cleaning = self.janitor();
         background.spawn(async move { cleaning.clean_loras().await }.in_current_span());
+        let sweeping = Orphans {
+            shared: Arc::clone(&self.shared),
+        };
+        background.spawn(async move { sweeping.sweep().await }.in_current_span());
+        for station in &self.shared.stations {
+            let caretaker = Caretaker {
+                shared: Arc::clone(&self.shared),
+                station: Arc::clone(station),
+            };
+            let prefetching = caretaker.clone();
+            background.spawn(async move { caretaker.keep_tidy().await }.in_current_span());
+            background.spawn(async move { prefetching.prefetch().await }.in_current_span());
+        }
         let catalogue = Arc::clone(&self.shared.catalogue);
         let interval = self.shared.settings.catalogue;
         let stopped = stop.clone();
@@ -84,6 +106,8 @@ impl Worker {
         );
 
         let mut serving = JoinSet::new();
+        let transferring = Arc::clone(&self.transferring);
+        serving.spawn(transferring.serve(stop.clone()).in_current_span());
         for station in &self.shared.stations {
             let claims = Claims::new(Arc::clone(&self.shared), Arc::clone(station), stop.clone());
             serving.spawn(claims.serve().in_current_span());

@@ -1,3 +1,5 @@
+use atelier_domain::ids::LoraId;
+use atelier_domain::lora::LoraFailure;
 use atelier_domain::ports::{BlobError, Conflict, RepoError};
 use atelier_domain::safetensors::SafetensorsError;
 use atelier_domain::validation::Violation;
@@ -21,9 +23,15 @@ pub enum UploadLoraError {
         /// How many bytes a file may have.
         limit_bytes: u64,
     },
+    /// The bytes are not those that were promised; the text says what differs.
+    #[error("{0}")]
+    WrongBytes(String),
     /// The actor has a LoRA of that filename.
     #[error("there is a LoRA of that filename already")]
-    FilenameTaken,
+    FilenameTaken {
+        /// Which, unless its bytes are still on their way.
+        existing: Option<LoraId>,
+    },
     /// The place that was kept for the file is gone: its owner deleted it, or
     /// the bytes stopped coming for so long that another upload took it.
     #[error("the LoRA was deleted while it was being uploaded")]
@@ -39,7 +47,7 @@ pub enum UploadLoraError {
 impl From<RepoError> for UploadLoraError {
     fn from(error: RepoError) -> Self {
         match error {
-            RepoError::Conflict(Conflict::LoraFilename) => Self::FilenameTaken,
+            RepoError::Conflict(Conflict::LoraFilename) => Self::FilenameTaken { existing: None },
             other => Self::Repo(other),
         }
     }
@@ -58,20 +66,34 @@ impl From<SafetensorsError> for UploadLoraError {
 }
 
 impl UploadLoraError {
+    /// Whether the same bytes may be taken a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Repo(RepoError::Unavailable(_))
+                | Self::Blob(BlobError::Unavailable(_) | BlobError::Full(_))
+        )
+    }
+
     /// What the LoRA's owner reads in the list afterwards.
-    pub(super) fn failure(&self) -> (&'static str, String) {
-        match self {
+    pub(crate) fn failure(&self) -> LoraFailure {
+        let (code, message) = match self {
             Self::Invalid(_) => (
                 "invalid",
                 "what was sent with the file was not valid; upload it again".to_owned(),
             ),
             Self::NotSafetensors(reason) => ("not_safetensors", reason.clone()),
+            Self::WrongBytes(reason) => ("wrong_bytes", reason.clone()),
             Self::TooLarge { .. } => ("too_large", self.to_string()),
-            Self::FilenameTaken | Self::ReservationLost => ("taken", self.to_string()),
+            Self::FilenameTaken { .. } | Self::ReservationLost => ("taken", self.to_string()),
             Self::Repo(_) | Self::Blob(_) => (
                 "storage_failed",
-                "the file could not be stored; upload it again".to_owned(),
+                "the file could not be stored; send it again".to_owned(),
             ),
+        };
+        LoraFailure {
+            code: code.to_owned(),
+            message,
         }
     }
 }

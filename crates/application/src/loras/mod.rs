@@ -1,10 +1,19 @@
 //! LoRAs: taking them in. Reading, listing and deleting them is the port's.
 
+mod comparing;
 mod details;
 mod error;
+mod import;
+mod intake;
 mod receiving;
+mod resumable;
 mod upload;
 
 pub use details::LoraDetails;
 pub use error::UploadLoraError;
-pub use upload::{LoraUpload, UploadLora};
+pub use import::{ImportLora, ImportLoraError, ImportRequest, Imported, LoraAnswer};
+pub use resumable::{NewUpload, ResumableError, ResumableUploads, UploadAppending, UploadLimits};
+pub use upload::{LoraUpload, UploadLora, Uploaded};
+
+pub(crate) use intake::Intake;
+pub(crate) use receiving::Received;

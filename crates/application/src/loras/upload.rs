@@ -6,7 +6,7 @@ use atelier_domain::actor::Actor;
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{Lora, LoraFailure, LoraFilename, LoraSource, NewLora, ReceivedLora};
 use atelier_domain::ports::{
-    BlobStore, BlobWriter, Clock, IdGen, LoraRepo, RepoError, WriteOutcome,
+    BlobStore, Clock, Conflict, IdGen, LoraName, LoraRepo, RepoError, WriteOutcome,
 };
 use atelier_domain::text::{Name, Tags};
 use atelier_domain::validation::Violation;
@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::UploadLoraError;
+use super::comparing::Comparing;
 use super::details::{CheckedDetails, LoraDetails};
-use super::receiving::{Received, Receiving};
+use super::intake::Intake;
+use super::receiving::Received;
 use crate::opaque::opaque_debug;
 
 /// After so long the row is told how far the upload is.
@@ -46,11 +48,22 @@ pub struct UploadLora {
 
 opaque_debug!(UploadLora);
 
+/// What became of an upload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Uploaded {
+    /// A new LoRA, or a new version of one.
+    New(Box<Lora>),
+    /// Nothing: the actor has these very bytes under this filename.
+    Same(Box<Lora>),
+}
+
 impl UploadLora {
     /// Keeps a place for a file of that name and begins to write it.
     ///
     /// `declared_bytes` is how large the sender says the file is, where that is
-    /// known.
+    /// known. With `replaces`, a LoRA of that filename becomes a superseded
+    /// version once the new bytes are there; without, they must be the same
+    /// ones, which is found out as early as can be.
     ///
     /// # Errors
     /// [`UploadLoraError::Invalid`] for the file's name,
@@ -61,6 +74,7 @@ impl UploadLora {
         actor: Actor,
         filename: &str,
         declared_bytes: Option<u64>,
+        replaces: bool,
     ) -> Result<LoraUpload, UploadLoraError> {
         let filename = LoraFilename::parse(filename).map_err(|fault| {
             let detail = format!("the file's name {fault}");
@@ -73,70 +87,93 @@ impl UploadLora {
         }
         let new = NewLora {
             id: LoraId::new(self.ids.new_id()),
-            name: default_name(&filename)?,
-            filename,
+            name: default_name(&filename, "/file")?,
+            filename: filename.clone(),
             description: None,
             tags: Tags::default(),
             source: LoraSource::Upload,
             bytes_total: declared_bytes,
+            replaces,
             created_at: self.clock.now(),
         };
         // The row comes first, so that no object is ever without one.
-        let lora = self.loras.reserve(&actor, new).await?;
-        let mut upload = LoraUpload {
-            reservation: Some(Reservation {
-                loras: Arc::clone(&self.loras),
-                actor,
-                id: lora.id,
-            }),
-            writer: None,
-            receiving: Some(Receiving::new(self.max_bytes)),
-            name: lora.name,
-            told_at: Instant::now(),
-            told_bytes: 0,
-        };
-        match self.blobs.writer(&lora.blob_key).await {
-            Ok(writer) => {
-                upload.writer = Some(writer);
-                Ok(upload)
+        let lora = match self.loras.reserve(&actor, new).await {
+            Ok(lora) => lora,
+            Err(RepoError::Conflict(Conflict::LoraFilename)) => {
+                let existing = latest(self.loras.as_ref(), &actor, filename).await?;
+                let existing = existing.ok_or(UploadLoraError::FilenameTaken { existing: None })?;
+                let comparing = Comparing::with(existing, self.max_bytes)?;
+                return Ok(LoraUpload(Stage::Comparing(Box::new(comparing))));
             }
-            Err(error) => Err(upload.give_up(error.into()).await),
+            Err(error) => return Err(error.into()),
+        };
+        let reservation = Reservation {
+            loras: Arc::clone(&self.loras),
+            actor,
+            id: lora.id,
+        };
+        match Intake::open(&self.blobs, &lora.blob_key, self.max_bytes).await {
+            Ok(intake) => Ok(LoraUpload(Stage::Storing(Box::new(Storing {
+                reservation: Some(reservation),
+                intake: Some(intake),
+                replaces: replaces.then_some(lora.filename),
+                name: lora.name,
+                told_at: Instant::now(),
+                told_bytes: 0,
+            })))),
+            Err(error) => {
+                let error = UploadLoraError::from(error);
+                reservation.give_up(error.failure()).await;
+                Err(error)
+            }
         }
     }
 }
 
-fn default_name(filename: &LoraFilename) -> Result<Name, UploadLoraError> {
+/// What a LoRA is called whose owner does not say.
+pub(super) fn default_name(
+    filename: &LoraFilename,
+    pointer: &str,
+) -> Result<Name, UploadLoraError> {
     Name::parse(filename.stem()).map_err(|fault| {
         let detail = format!("the file's name without its extension {fault}");
-        UploadLoraError::Invalid(vec![Violation::new("/file", detail)])
+        UploadLoraError::Invalid(vec![Violation::new(pointer, detail)])
     })
+}
+
+/// The actor's ready LoRA of that filename.
+pub(super) async fn latest(
+    loras: &dyn LoraRepo,
+    actor: &Actor,
+    filename: LoraFilename,
+) -> Result<Option<Lora>, RepoError> {
+    let found = loras
+        .find_ready(actor, vec![LoraName::Latest(filename)])
+        .await?;
+    Ok(found.into_iter().next())
 }
 
 /// A LoRA being uploaded.
 ///
 /// Dropped, it gives its place up as [`LoraUpload::abort`] does, as far as a
 /// runtime is there to do it; what is left after a crash, the worker cleans.
-pub struct LoraUpload {
-    /// `None` once the row is ready or given up.
-    reservation: Option<Reservation>,
-    writer: Option<Box<dyn BlobWriter>>,
-    receiving: Option<Receiving>,
-    name: Name,
-    told_at: Instant,
-    told_bytes: u64,
+pub struct LoraUpload(Stage);
+
+enum Stage {
+    /// Into a place of its own.
+    Storing(Box<Storing>),
+    /// Against what is there under its filename.
+    Comparing(Box<Comparing>),
 }
 
 impl fmt::Debug for LoraUpload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lora_id = self.reservation.as_ref().map(|reservation| reservation.id);
-        formatter
-            .debug_struct("LoraUpload")
-            .field("lora_id", &lora_id)
-            .field(
-                "received_bytes",
-                &self.receiving.as_ref().map(Receiving::received_bytes),
-            )
-            .finish_non_exhaustive()
+        let mut shown = formatter.debug_struct("LoraUpload");
+        match &self.0 {
+            Stage::Storing(storing) => shown.field("intake", &storing.intake),
+            Stage::Comparing(comparing) => shown.field("existing", &comparing.existing_id()),
+        };
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -149,9 +186,12 @@ impl LoraUpload {
     /// # Errors
     /// After an error the upload is over, and has cleaned up after itself.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), UploadLoraError> {
-        match self.take(bytes).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.give_up(error).await),
+        match &mut self.0 {
+            Stage::Comparing(comparing) => comparing.take(bytes).await,
+            Stage::Storing(storing) => match storing.take(bytes).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(storing.give_up(error).await),
+            },
         }
     }
 
@@ -160,34 +200,55 @@ impl LoraUpload {
     /// # Errors
     /// As [`LoraUpload::write`]; [`UploadLoraError::Invalid`] for the details,
     /// and [`UploadLoraError::NotSafetensors`] for a file that was cut short.
-    pub async fn finish(mut self, details: LoraDetails) -> Result<Lora, UploadLoraError> {
-        match self.complete(&details).await {
-            Ok(lora) => Ok(lora),
-            Err(error) => Err(self.give_up(error).await),
+    pub async fn finish(self, details: LoraDetails) -> Result<Uploaded, UploadLoraError> {
+        match self.0 {
+            Stage::Comparing(comparing) => {
+                details.check()?;
+                comparing.finish().await.map(Uploaded::Same)
+            }
+            Stage::Storing(mut storing) => match storing.complete(&details).await {
+                Ok(uploaded) => Ok(uploaded),
+                Err(error) => Err(storing.give_up(error).await),
+            },
         }
     }
 
     /// Gives the upload up, because its bytes stopped coming.
-    pub async fn abort(mut self) {
-        self.clean_up(interrupted()).await;
+    pub async fn abort(self) {
+        if let Stage::Storing(mut storing) = self.0 {
+            storing.clean_up(interrupted()).await;
+        }
     }
+}
 
+/// A file on its way into a place of its own.
+struct Storing {
+    /// `None` once the row is ready or given up.
+    reservation: Option<Reservation>,
+    intake: Option<Intake>,
+    /// The filename, if a LoRA that has it is to be replaced.
+    replaces: Option<LoraFilename>,
+    name: Name,
+    told_at: Instant,
+    told_bytes: u64,
+}
+
+impl Storing {
     async fn take(&mut self, bytes: Bytes) -> Result<(), UploadLoraError> {
-        let (Some(receiving), Some(writer)) = (&mut self.receiving, &mut self.writer) else {
+        let Some(intake) = &mut self.intake else {
             return Err(UploadLoraError::ReservationLost);
         };
-        receiving.take(&bytes)?;
-        writer.write(bytes).await?;
+        intake.write(bytes).await?;
         self.tell().await
     }
 
     /// Tells the row how far the upload is, now and then: this also keeps the
     /// place.
     async fn tell(&mut self) -> Result<(), UploadLoraError> {
-        let (Some(reservation), Some(receiving)) = (&self.reservation, &self.receiving) else {
+        let (Some(reservation), Some(intake)) = (&self.reservation, &self.intake) else {
             return Ok(());
         };
-        let bytes_done = receiving.received_bytes();
+        let bytes_done = intake.received_bytes();
         let is_due = self.told_at.elapsed() >= PROGRESS_INTERVAL
             || bytes_done.saturating_sub(self.told_bytes) >= PROGRESS_BYTES;
         if !is_due {
@@ -211,30 +272,47 @@ impl LoraUpload {
         }
     }
 
-    async fn complete(&mut self, details: &LoraDetails) -> Result<Lora, UploadLoraError> {
-        let checked = details.check();
-        let received = self
-            .receiving
-            .take()
-            .ok_or(UploadLoraError::ReservationLost)?
-            .finish()?;
-        let details = checked?;
-        let writer = self.writer.take().ok_or(UploadLoraError::ReservationLost)?;
-        let stored = writer.finish().await?;
-        if stored.size_bytes != received.file_size {
-            return Err(UploadLoraError::Blob(
-                atelier_domain::ports::BlobError::Backend(
-                    format!(
-                        "stored {} of {} bytes",
-                        stored.size_bytes, received.file_size
-                    )
-                    .into(),
-                ),
-            ));
+    async fn complete(&mut self, details: &LoraDetails) -> Result<Uploaded, UploadLoraError> {
+        let intake = self.intake.take().ok_or(UploadLoraError::ReservationLost)?;
+        // A broken file is told before what is wrong about its description.
+        let mut checked = None;
+        let received = intake
+            .finish(|_received| {
+                checked = Some(details.check()?);
+                Ok(())
+            })
+            .await?;
+        let details = checked.ok_or(UploadLoraError::ReservationLost)?;
+        if let Some(same) = self.same_as(&received).await? {
+            return Ok(Uploaded::Same(Box::new(same)));
         }
         let lora = self.mark_ready(received, details).await?;
         self.reservation = None;
-        Ok(lora)
+        Ok(Uploaded::New(Box::new(lora)))
+    }
+
+    /// The LoRA that was to be replaced, if it has these very bytes; then the
+    /// place is given back.
+    async fn same_as(&mut self, received: &Received) -> Result<Option<Lora>, UploadLoraError> {
+        let (Some(filename), Some(reservation)) = (&self.replaces, &self.reservation) else {
+            return Ok(None);
+        };
+        let latest = latest(
+            reservation.loras.as_ref(),
+            &reservation.actor,
+            filename.clone(),
+        )
+        .await?;
+        let same = latest.filter(|lora| {
+            let content = lora.content.as_ref();
+            content.is_some_and(|content| content.hashes.sha256 == received.hashes.sha256)
+        });
+        if same.is_some()
+            && let Some(reservation) = self.reservation.take()
+        {
+            reservation.withdraw().await;
+        }
+        Ok(same)
     }
 
     async fn mark_ready(
@@ -250,7 +328,7 @@ impl LoraUpload {
             description: details.description,
             tags: details.tags,
             file_size: received.file_size,
-            sha256: received.sha256,
+            hashes: received.hashes,
             facts: received.facts,
         };
         let mut pause = Duration::from_millis(100);
@@ -279,24 +357,13 @@ impl LoraUpload {
     }
 
     async fn give_up(&mut self, error: UploadLoraError) -> UploadLoraError {
-        let (code, message) = error.failure();
-        self.clean_up(LoraFailure {
-            code: code.to_owned(),
-            message,
-        })
-        .await;
+        self.clean_up(error.failure()).await;
         error
     }
 
     async fn clean_up(&mut self, failure: LoraFailure) {
-        self.receiving = None;
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = writer.abort().await
-        {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a broken-off object was not thrown away; the store will expire it"
-            );
+        if let Some(intake) = self.intake.take() {
+            intake.abort().await;
         }
         if let Some(reservation) = self.reservation.take() {
             reservation.give_up(failure).await;
@@ -304,16 +371,16 @@ impl LoraUpload {
     }
 }
 
-fn interrupted() -> LoraFailure {
+pub(super) fn interrupted() -> LoraFailure {
     LoraFailure {
         code: "upload_interrupted".to_owned(),
         message: "the upload broke off before the whole file was there; upload it again".to_owned(),
     }
 }
 
-impl Drop for LoraUpload {
+impl Drop for Storing {
     fn drop(&mut self) {
-        let writer = self.writer.take();
+        let intake = self.intake.take();
         let Some(reservation) = self.reservation.take() else {
             return;
         };
@@ -322,13 +389,8 @@ impl Drop for LoraUpload {
             return;
         };
         let cleaning = async move {
-            if let Some(writer) = writer
-                && let Err(error) = writer.abort().await
-            {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a broken-off object was not thrown away; the store will expire it"
-                );
+            if let Some(intake) = intake {
+                intake.abort().await;
             }
             reservation.give_up(interrupted()).await;
         };
@@ -348,6 +410,14 @@ impl Reservation {
         if let Err(error) = self.loras.mark_failed(&self.actor, self.id, failure).await {
             // It counts as abandoned after a while and is cleaned then.
             tracing::warn!(lora.id = %self.id, error = &error as &dyn std::error::Error, "a place kept for an upload was not given up");
+        }
+    }
+
+    /// Nothing was wrong with it; it was only not needed.
+    async fn withdraw(self) {
+        if let Err(error) = self.loras.delete(&self.actor, self.id).await {
+            // As above.
+            tracing::warn!(lora.id = %self.id, error = &error as &dyn std::error::Error, "a place kept for an upload was not given back");
         }
     }
 }

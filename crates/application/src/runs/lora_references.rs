@@ -11,7 +11,7 @@ use atelier_domain::lora::{
     Lora, LoraFilename, LoraFilter, LoraPath, LoraReference, LoraStatus, resolve_reference,
 };
 use atelier_domain::page::PageRequest;
-use atelier_domain::ports::{LoraCatalogue, LoraRepo, RepoError};
+use atelier_domain::ports::{LoraCatalogue, LoraName, LoraRepo, RepoError};
 use atelier_domain::validation::Violation;
 use tokio::time::timeout;
 
@@ -33,9 +33,28 @@ pub(super) struct Resolved {
     /// Where the graph gets which path.
     pub(super) paths: Vec<(LoraLocation, String)>,
     /// The actor's LoRAs that the run needs, each once.
-    pub(super) ids: Vec<LoraId>,
+    pub(super) loras: Vec<Lora>,
+    /// Every value that names a LoRA.
+    pub(super) inputs: Vec<LoraInput>,
+    /// What each value stands for, where that is known.
+    pub(super) meanings: Vec<(LoraInput, LoraMeaning)>,
     /// What cannot be resolved; pointers relative to the graph.
     pub(super) violations: Vec<Violation>,
+}
+
+/// What a value stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LoraMeaning {
+    /// A LoRA of the actor's.
+    Own(LoraId),
+    /// A file that ComfyUI itself offers.
+    System,
+}
+
+impl Resolved {
+    pub(super) fn ids(&self) -> Vec<LoraId> {
+        self.loras.iter().map(|lora| lora.id).collect()
+    }
 }
 
 /// Resolves LoRA values for one person.
@@ -106,6 +125,7 @@ impl LoraReferences<'_> {
     ) -> Result<Pass, RepoError> {
         let inputs = graph.lora_inputs(&lora_input_table(catalogue));
         let mut pass = Pass::default();
+        pass.resolved.inputs.clone_from(&inputs);
         let mut references = Vec::new();
         for input in inputs {
             match input.value.name() {
@@ -128,22 +148,30 @@ impl LoraReferences<'_> {
         &self,
         references: &[(String, LoraReference, LoraInput)],
     ) -> Result<Owned, RepoError> {
-        let filenames: BTreeSet<LoraFilename> = references
+        let names: BTreeSet<LoraName> = references
             .iter()
             .flat_map(|(_, reference, _)| match reference {
-                LoraReference::Own(filename) => vec![filename.clone()],
-                LoraReference::OwnPath(path) => filenames_of(path),
+                LoraReference::Own(filename) => vec![LoraName::Latest(filename.clone())],
+                LoraReference::OwnVersion(filename, version) => {
+                    vec![LoraName::Version(filename.clone(), *version)]
+                }
+                LoraReference::OwnPath(path) => {
+                    let as_filename = LoraFilename::parse(path.file()).ok();
+                    let mut names = vec![LoraName::At(path.clone())];
+                    names.extend(as_filename.map(LoraName::Latest));
+                    names
+                }
                 LoraReference::Foreign { .. } | LoraReference::Other(_) => Vec::new(),
             })
             .collect();
-        if filenames.is_empty() {
+        if names.is_empty() {
             return Ok(Owned::default());
         }
         let ready = self
             .loras
-            .find_ready(self.actor, filenames.into_iter().collect())
+            .find_ready(self.actor, names.into_iter().collect())
             .await?;
-        Ok(Owned::new(ready))
+        Ok(Owned(ready))
     }
 
     /// Says of each missing LoRA why it cannot be used.
@@ -210,13 +238,18 @@ impl Pass {
             .push(Violation::new(input.pointer.clone(), detail));
     }
 
-    fn take(&mut self, input: &LoraInput, id: LoraId, path: &LoraPath) {
+    fn take(&mut self, input: &LoraInput, lora: &Lora, path: &LoraPath) {
         self.resolved
             .paths
             .push((input.location.clone(), path.to_string()));
-        if !self.resolved.ids.contains(&id) {
-            self.resolved.ids.push(id);
+        self.mean(input, LoraMeaning::Own(lora.id));
+        if self.resolved.loras.iter().all(|known| known.id != lora.id) {
+            self.resolved.loras.push(lora.clone());
         }
+    }
+
+    fn mean(&mut self, input: &LoraInput, meaning: LoraMeaning) {
+        self.resolved.meanings.push((input.clone(), meaning));
     }
 
     fn judge(
@@ -231,22 +264,30 @@ impl Pass {
         match reference {
             LoraReference::Foreign { reason } => self.refuse(input, reason),
             LoraReference::OwnPath(path) => match owned.at_path(&path) {
-                Some((id, path)) => self.take(input, id, path),
-                None => self.refuse(
-                    input,
-                    "names no LoRA of yours; it was deleted, or its file was replaced",
-                ),
+                Some((lora, path)) => self.take(input, lora, path),
+                None => self.refuse(input, "names no LoRA of yours; it was deleted"),
             },
+            LoraReference::OwnVersion(filename, version) => {
+                let found = owned.find(|lora, _| {
+                    let content = lora.content.as_ref();
+                    lora.filename == filename
+                        && content.is_some_and(|content| content.version == version)
+                });
+                match found {
+                    Some((lora, path)) => self.take(input, lora, path),
+                    None => self.refuse(input, "names a version that no LoRA of yours has"),
+                }
+            }
             LoraReference::Own(filename) => match owned.named(&filename) {
-                Some((id, path)) => self.take(input, id, path),
+                Some((lora, path)) => self.take(input, lora, path),
                 None if value.contains('/') => self.missing.push((input.pointer.clone(), filename)),
-                None if offered() => {}
+                None if offered() => self.mean(input, LoraMeaning::System),
                 None => self.unsure.push(PerhapsSystem {
                     pointer: input.pointer.clone(),
                     filename: Some(filename),
                 }),
             },
-            LoraReference::Other(_) if offered() => {}
+            LoraReference::Other(_) if offered() => self.mean(input, LoraMeaning::System),
             LoraReference::Other(_) => self.unsure.push(PerhapsSystem {
                 pointer: input.pointer.clone(),
                 filename: None,
@@ -255,52 +296,28 @@ impl Pass {
     }
 }
 
-/// Ready LoRAs, by the two ways to name them.
+/// Ready LoRAs, by the ways to name them.
 #[derive(Default)]
-struct Owned {
-    by_filename: BTreeMap<LoraFilename, (LoraId, LoraPath)>,
-}
+struct Owned(Vec<Lora>);
 
 impl Owned {
-    fn new(ready: Vec<Lora>) -> Self {
-        let by_filename = ready
-            .into_iter()
+    fn find(&self, is_meant: impl Fn(&Lora, &LoraPath) -> bool) -> Option<(&Lora, &LoraPath)> {
+        self.0
+            .iter()
             .filter(|lora| lora.status == LoraStatus::Ready)
-            .filter_map(|lora| Some((lora.filename, (lora.id, lora.content?.comfyui_path))))
-            .collect();
-        Self { by_filename }
+            .filter_map(|lora| Some((lora, &lora.content.as_ref()?.comfyui_path)))
+            .find(|(lora, path)| is_meant(lora, path))
     }
 
-    fn named(&self, filename: &LoraFilename) -> Option<(LoraId, &LoraPath)> {
-        self.by_filename.get(filename).map(|(id, path)| (*id, path))
+    fn named(&self, filename: &LoraFilename) -> Option<(&Lora, &LoraPath)> {
+        self.find(|lora, _| lora.filename == *filename && lora.superseded_at.is_none())
     }
 
     /// As a path first, then as a file name that only looks like one.
-    fn at_path(&self, wanted: &LoraPath) -> Option<(LoraId, &LoraPath)> {
-        self.by_filename
-            .values()
-            .find(|(_, path)| path == wanted)
-            .map(|(id, path)| (*id, path))
+    fn at_path(&self, wanted: &LoraPath) -> Option<(&Lora, &LoraPath)> {
+        self.find(|_, path| path == wanted)
             .or_else(|| self.named(&LoraFilename::parse(wanted.file()).ok()?))
     }
-}
-
-/// The file names that a LoRA at `path` can have: its own, and the one that a
-/// later version's path is made of, whose extension may have been in capitals.
-fn filenames_of(path: &LoraPath) -> Vec<LoraFilename> {
-    let file = path.file();
-    let stem = file
-        .rsplit_once('.')
-        .and_then(|(version, _)| version.rsplit_once('.'))
-        .map_or(file, |(stem, _)| stem);
-    [
-        file.to_owned(),
-        format!("{stem}.safetensors"),
-        format!("{stem}.SAFETENSORS"),
-    ]
-    .iter()
-    .filter_map(|name| LoraFilename::parse(name).ok())
-    .collect()
 }
 
 fn same(before: Option<&Arc<LoraCatalogue>>, after: Option<&Arc<LoraCatalogue>>) -> bool {

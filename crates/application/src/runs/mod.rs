@@ -7,6 +7,7 @@ mod feed;
 mod follow;
 mod limits;
 mod lora_references;
+mod preflight;
 mod retry;
 mod submit;
 
@@ -14,5 +15,9 @@ pub use await_run::AwaitRun;
 pub use enqueueing::{EnqueueError, OnceOnly, RunAnswer, Submission};
 pub use follow::{FollowRun, Following, RunEvents, final_status};
 pub use limits::RunLimits;
+pub use preflight::{
+    LoraResolution, Preflight, PreflightBackend, PreflightError, PreflightLora, PreflightParameter,
+    PreflightWorkflow,
+};
 pub use retry::{RetryRequest, RetryRun, RetryRunError};
 pub use submit::{SubmitRequest, SubmitRun, SubmitRunError};

@@ -131,7 +131,7 @@ impl RetryRun {
         blueprint: &RunBlueprint,
         request: &RetryRequest<'_>,
     ) -> Result<(PromptGraph, u32), RetryRunError> {
-        let invalid = |violations| RetryRunError::Invalid(under_graph(violations));
+        let invalid = |violations: Vec<Violation>| RetryRunError::Invalid(under_graph(&violations));
         let graph = blueprint.graph.parse().map_err(invalid)?;
         let mut violations = self
             .missing_loras(actor, &graph, &blueprint.lora_ids)

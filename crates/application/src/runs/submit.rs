@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::graph::PromptGraph;
-use atelier_domain::ids::{RunId, WorkflowId};
+use atelier_domain::ids::{RunId, UserId, WorkflowId};
 use atelier_domain::ports::{Clock, IdGen, LoraRepo, RepoError, RunRepo, WorkflowRepo};
 use atelier_domain::run::{NewRun, RunPriority};
 use atelier_domain::validation::{Violation, pointer_token};
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::enqueueing::{EnqueueError, OnceOnly, Submission, earlier_answer, enqueue};
 use super::limits::RunLimits;
-use super::lora_references::LoraReferences;
+use super::lora_references::{LoraReferences, Resolved};
 use crate::catalogue::CatalogueCache;
 use crate::opaque::opaque_debug;
 
@@ -116,7 +116,8 @@ impl SubmitRun {
             .get(actor, workflow_id)
             .await?
             .ok_or(SubmitRunError::WorkflowNotFound)?;
-        let graph = workflow.workflow_json.parse().map_err(in_graph)?;
+        let graph = workflow.workflow_json.parse();
+        let graph = graph.map_err(|faults| SubmitRunError::Invalid(under_graph(&faults)))?;
         let id = RunId::new(self.ids.new_id());
         tracing::Span::current().record("run.id", tracing::field::display(id));
         let (prepared, timeout_s) = self.prepare(actor, id, &graph, &request).await?;
@@ -157,35 +158,42 @@ impl SubmitRun {
             actor,
         };
         let resolved = references.resolve(&bound).await?;
-        violations.extend(
-            resolved
-                .violations
-                .into_iter()
-                .map(|fault| fault.under(GRAPH)),
-        );
-        // What is said of a LoRA already is not said twice.
-        let owner = actor.user_id();
-        let isolated = bound
-            .with_loras(&resolved.paths)
-            .and_then(|graph| graph.isolate_outputs(owner, run));
-        for fault in bound
-            .file_name_violations(owner)
-            .into_iter()
-            .chain(isolated.as_ref().err().into_iter().flatten().cloned())
-        {
-            let fault = fault.under(GRAPH);
-            if !violations.iter().any(|known| is_within(known, &fault)) {
-                violations.push(fault);
-            }
-        }
+        violations.extend(under_graph(&resolved.violations));
+        let isolated = faults_of(&bound, &resolved, actor.user_id(), run, &mut violations);
         match (isolated, timeout_s) {
-            (Ok(graph), Ok(timeout_s)) if violations.is_empty() => {
-                let lora_ids = resolved.ids;
+            (Some(graph), Ok(timeout_s)) if violations.is_empty() => {
+                let lora_ids = resolved.ids();
                 Ok((Prepared { graph, lora_ids }, timeout_s))
             }
             _ => Err(SubmitRunError::Invalid(violations)),
         }
     }
+}
+
+/// Puts the resolved LoRAs into the graph and its outputs into the run's own
+/// folder; `None` where that cannot be done. Adds what is wrong to `violations`,
+/// but for what is said already.
+pub(super) fn faults_of(
+    graph: &PromptGraph,
+    resolved: &Resolved,
+    owner: UserId,
+    run: RunId,
+    violations: &mut Vec<Violation>,
+) -> Option<PromptGraph> {
+    let isolated = graph
+        .with_loras(&resolved.paths)
+        .and_then(|graph| graph.isolate_outputs(owner, run));
+    let faults = graph.file_name_violations(owner);
+    for fault in faults
+        .into_iter()
+        .chain(isolated.as_ref().err().into_iter().flatten().cloned())
+    {
+        let fault = fault.under(GRAPH);
+        if !violations.iter().any(|known| is_within(known, &fault)) {
+            violations.push(fault);
+        }
+    }
+    isolated.ok()
 }
 
 /// Whether `known` is about the same value as `fault`, or about a part of it.
@@ -220,14 +228,8 @@ fn bind(
     }
 }
 
-fn in_graph(violations: Vec<Violation>) -> SubmitRunError {
-    SubmitRunError::Invalid(under_graph(violations))
-}
-
 /// The same violations, of the graph in the workflow.
-pub(super) fn under_graph(violations: Vec<Violation>) -> Vec<Violation> {
-    violations
-        .into_iter()
-        .map(|fault| fault.under(GRAPH))
-        .collect()
+pub(super) fn under_graph(violations: &[Violation]) -> Vec<Violation> {
+    let violations = violations.iter().cloned();
+    violations.map(|fault| fault.under(GRAPH)).collect()
 }

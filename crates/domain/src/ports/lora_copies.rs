@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use crate::actor::Actor;
 use crate::ids::LoraId;
-use crate::lora::Lora;
+use crate::lora::{Lora, LoraPath};
 use crate::ports::{RepoError, WriteOutcome};
 
 /// Whether a backend has a LoRA on its disk.
@@ -65,6 +65,6 @@ pub trait LoraCopies: Send + Sync {
     /// them: one that is lost then is a copy that comes with the first run.
     async fn take_requests(&self, backend: &str, limit: u16) -> Result<Vec<Lora>, RepoError>;
 
-    /// Records that these LoRAs are on a backend's disk no more.
-    async fn tell_gone(&self, backend: &str, loras: Vec<LoraId>) -> Result<(), RepoError>;
+    /// Records that what stood at these paths is on a backend's disk no more.
+    async fn tell_gone(&self, backend: &str, paths: Vec<LoraPath>) -> Result<(), RepoError>;
 }

@@ -44,6 +44,28 @@ pub enum BlobOwner {
     Run(UserId, RunId),
 }
 
+impl BlobOwner {
+    /// Whom an object belongs to; `None` for one whose key is not of our making.
+    pub fn of(key: &BlobKey) -> Option<Self> {
+        let mut segments = key.as_str().split('/');
+        let owner = segments.next()?.strip_prefix("user-")?;
+        let owner: UserId = canonical(owner)?;
+        let (kind, next) = (segments.next()?, segments.next()?);
+        match (kind, segments.next()) {
+            ("loras", _) => Some(Self::Lora(key.clone())),
+            ("uploads", Some(_)) => canonical(next).map(Self::Upload),
+            ("runs", Some(_)) => canonical(next).map(|run| Self::Run(owner, run)),
+            _ => None,
+        }
+    }
+}
+
+/// An id in the one spelling that we write.
+fn canonical<Id: std::str::FromStr + ToString>(text: &str) -> Option<Id> {
+    let id: Id = text.parse().ok()?;
+    (id.to_string() == text).then_some(id)
+}
+
 /// Keeps LoRAs.
 ///
 /// An actor sees own LoRAs only. A LoRA that was deleted is gone for its owner
@@ -152,4 +174,43 @@ pub trait LoraRepo: Send + Sync {
     /// The name of this database, the same for ever: what it does not know in a
     /// blob store of another's name is not its business.
     async fn installation(&self) -> Result<uuid::Uuid, RepoError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "11111111-2222-4333-8444-55555555abcd";
+
+    fn owner_of(key: String) -> Option<BlobOwner> {
+        BlobOwner::of(&BlobKey::parse(key).unwrap())
+    }
+
+    #[test]
+    fn a_key_says_whom_it_belongs_to() {
+        let run = owner_of(format!("user-{ID}/runs/{ID}/9/x.png"));
+        let piece = owner_of(format!("user-{ID}/uploads/{ID}/00-1"));
+        let lora = owner_of(format!("user-{ID}/loras/x.safetensors"));
+
+        assert_eq!(
+            run,
+            Some(BlobOwner::Run(ID.parse().unwrap(), ID.parse().unwrap()))
+        );
+        assert_eq!(piece, Some(BlobOwner::Upload(ID.parse().unwrap())));
+        assert!(matches!(lora, Some(BlobOwner::Lora(_))));
+    }
+
+    #[test]
+    fn other_keys_belong_to_nobody_we_know() {
+        for key in [
+            "backup/user-1/loras/x".to_owned(),
+            format!("user-{}/loras/x", ID.to_uppercase()),
+            format!("user-{ID}/other/x"),
+            format!("user-{ID}/runs/{ID}"),
+            format!("user-{ID}/uploads/x/1"),
+            format!("user-{ID}/loras"),
+        ] {
+            assert_eq!(owner_of(key.clone()), None, "{key}");
+        }
+    }
 }
