@@ -100,7 +100,23 @@ fn tidy(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop, prop_assert, proptest};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_header_holds_a_name_is_one_segment(
+            start in prop::sample::select(vec!["", "a; filename=", "a; filename*=UTF-8''"]),
+            rest in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let name = name_in_header(&[start.as_bytes(), &rest[..]].concat());
+            if let Some(name) = name {
+                prop_assert!(!name.contains(['/', '\\', '\0', '\n']), "{name:?}");
+                prop_assert!(!matches!(name.as_str(), "" | "." | ".."));
+            }
+        }
+    }
 
     #[test]
     fn names_are_read_in_every_form() {

@@ -8,6 +8,24 @@
 //!   that goes where somebody's text says (`reference/platform/PROTOCOLS.md`
 //!   section 8): no redirect is followed, no proxy is taken, and a connection
 //!   is made to no address but those that were looked at.
+//!
+//! ```
+//! use atelier_web::{GuardOptions, GuardedClient, UrlRefusal, leads_nowhere_public};
+//! use reqwest::{Method, Url};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let client = GuardedClient::new(&GuardOptions::default()).expect("good options");
+//!
+//! let number = Url::parse("https://169.254.169.254/latest").expect("an address");
+//! assert_eq!(client.judge(&number), Err(UrlRefusal::Number));
+//!
+//! let local = Url::parse("https://localhost/hook").expect("an address");
+//! let request = client.request(Method::POST, local).expect("nothing to see in the text");
+//! let error = request.send().await.expect_err("loopback is not public");
+//! assert!(leads_nowhere_public(&error));
+//! # }
+//! ```
 
 mod answer;
 mod body;

@@ -135,13 +135,34 @@ fn plain_name(pair: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::{prop_assert, proptest};
+
     use super::*;
     use crate::guard::GuardOptions;
     use crate::options::WebOptions;
 
+    proptest! {
+        #[test]
+        fn whatever_is_given_only_allowed_hosts_come_out(
+            text in "(https?:)?[/\\\\]{0,3}[a-z0-9@:.%-]{0,12}(huggingface\\.co|civitai\\.com)\\PC{0,30}",
+        ) {
+            if let Ok(kept) = read_by_default(&text) {
+                let begins_right = ["https://huggingface.co/", "https://civitai.com/"]
+                    .iter()
+                    .any(|start| kept.starts_with(start));
+                prop_assert!(begins_right, "{text:?} became {kept:?}");
+                // What is kept is read again before each download.
+                prop_assert!(read_by_default(&kept).is_ok_and(|again| again == kept), "{kept:?}");
+            }
+        }
+    }
+
     fn read_by_default(text: &str) -> Result<String, RemoteError> {
-        let client = GuardedClient::new(&GuardOptions::default()).unwrap();
-        read(text, &client, &WebOptions::default_hosts()).map(String::from)
+        static CLIENT: LazyLock<GuardedClient> =
+            LazyLock::new(|| GuardedClient::new(&GuardOptions::default()).unwrap());
+        read(text, &CLIENT, &WebOptions::default_hosts()).map(String::from)
     }
 
     #[test]

@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use atelier_domain::ports::{RemoteError, RemoteSource};
-use atelier_web::{HostRule, WebOptions};
+use atelier_web::{HostRule, SystemResolver, WebOptions};
 
 use crate::support::{HUB, Names, STORE, Seen, World, downloads, redirect, said, serve};
 
@@ -176,4 +178,23 @@ async fn plain_http_has_to_be_switched_on() {
     );
     assert_eq!(file.unwrap().size_bytes, Some(10));
     assert_eq!(world.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_of_this_machine_can_be_opened_by_configuration_alone() {
+    let world = World::plain(|seen| serve(seen, b"0123456789", &[])).await;
+    let opened = downloads(WebOptions {
+        allowed_hosts: vec![HostRule::parse(&format!("localhost:{}", world.port)).unwrap()],
+        open_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        plain_http: true,
+        resolver: Arc::new(SystemResolver),
+        ..WebOptions::default()
+    });
+
+    let file = opened
+        .metadata(&world.url("localhost", "/a.safetensors"), None)
+        .await
+        .unwrap();
+
+    assert_eq!(file.size_bytes, Some(10));
 }
