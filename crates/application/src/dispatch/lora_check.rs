@@ -5,10 +5,6 @@ use atelier_domain::ports::LoraCatalogue;
 
 use crate::catalogue::lora_input_table;
 
-/// The one loader that is let through although it matches names loosely: an
-/// exact path always wins.
-const POWER_LORA_LOADER: &str = "Power Lora Loader (rgthree)";
-
 /// Whether a node would take another file, perhaps somebody's, if the system's
 /// that it names were gone by now (`reference/comfyui/PROTOCOL.md` section 9):
 /// then what was known a minute ago is not enough.
@@ -17,7 +13,7 @@ pub(super) fn takes_another(graph: &PromptGraph, paths: &[String]) -> bool {
         .lora_inputs(&lora_input_table(None))
         .iter()
         .any(|input| {
-            input.class_type == POWER_LORA_LOADER
+            input.matches_loosely()
                 && !matches!(&input.value, LoraValue::Name(name) if paths.contains(name))
         })
 }
