@@ -119,7 +119,10 @@ impl PromptGraph {
         let resolved_elsewhere: HashSet<String> = self
             .lora_inputs(&LoraInputTable::core())
             .into_iter()
-            .filter(|input| matches!(input.value, LoraValue::Name(_)))
+            // The text around a tag is everybody's to check.
+            .filter(|input| {
+                matches!(input.value, LoraValue::Name(_)) && !input.location.is_tag()
+            })
             .map(|input| input.pointer)
             .collect();
         for (id, node) in &self.nodes {

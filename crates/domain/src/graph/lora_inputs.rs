@@ -4,11 +4,12 @@ use serde_json::{Map, Value};
 
 use super::file_names::has_model_extension;
 use super::findings::{Findings, input_pointer};
-use super::link::{LinkShape, WRAPPER};
+use super::link::{LinkShape, WRAPPER, may_become_link};
 use super::lora_table::{
-    LoraInputTable, POWER_LORA_LOADER, ignores_tags, is_lora_name, last_part, none_values,
-    takes_tags,
+    LoraInputTable, POWER_LORA_LOADER, expands_texts, ignores_tags, is_lora_name, last_part,
+    none_values, tag_syntax, takes_tags,
 };
+use super::lora_tags::{fits_tag, has_tag, may_make_tag, tag_names};
 use super::{NodeId, PromptGraph};
 use crate::validation::Violation;
 
@@ -20,7 +21,18 @@ const POWER_MEMBER: &str = "lora";
 pub struct LoraLocation {
     node_id: NodeId,
     input: String,
-    member: Option<&'static str>,
+    within: Within,
+}
+
+/// Which part of an input's value is the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    /// All of it.
+    Whole,
+    /// A member of the object.
+    Member(&'static str),
+    /// The name in the how-manyth tag of the text, from 0.
+    Tag(usize),
 }
 
 impl LoraLocation {
@@ -34,10 +46,15 @@ impl LoraLocation {
         &self.input
     }
 
-    /// The JSON pointer of the value, relative to the graph.
+    /// Whether the name stands in a `<lora:…>` tag, one of perhaps several in the input's text.
+    pub fn is_tag(&self) -> bool {
+        matches!(self.within, Within::Tag(_))
+    }
+
+    /// The JSON pointer of the value, relative to the graph; that of the whole text for a tag.
     pub fn pointer(&self) -> String {
         let mut pointer = input_pointer(self.node_id.as_str(), &self.input);
-        if let Some(member) = self.member {
+        if let Within::Member(member) = self.within {
             pointer.push('/');
             pointer.push_str(member);
         }
@@ -48,13 +65,14 @@ impl LoraLocation {
 /// What an input says about the LoRA it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoraValue {
-    /// A file, by name or path; to be resolved.
+    /// A file, by name or path, alone or in a tag; to be resolved.
     Name(String),
     /// The value comes over a link, so it cannot be checked.
     Linked,
     /// Something other than a string, such as an object of an unknown shape; it cannot be checked.
     Malformed,
-    /// A text with `<lora:…>` tags, which the class matches against every user's files.
+    /// A text with `<lora:…>` tags which the class matches against every user's files, or which are not written as
+    /// the class reads them.
     Tag(String),
     /// A list of LoRAs by base name, as LoRA Manager keeps it; matched against every user's files.
     List,
@@ -73,7 +91,8 @@ impl LoraValue {
             ),
             Self::Malformed => Err("must be a string that names a LoRA"),
             Self::Tag(_) => Err(
-                "names LoRAs by tags in a text, which can pick other people's files; use a LoRA loader node instead",
+                "names LoRAs by tags that can pick other people's files or are not written as \"<lora:name:weight>\"; \
+                 use a LoRA loader node instead",
             ),
             Self::List => Err(
                 "names LoRAs without their folders, which can pick other people's files; use a LoRA loader node \
@@ -98,21 +117,29 @@ pub struct LoraInput {
     pub value: LoraValue,
 }
 
+impl LoraInput {
+    /// Whether the class would take a file whose name is like the one that is named, perhaps somebody's, if that were
+    /// gone (`reference/comfyui/model_inputs.json`); an exact path always wins.
+    pub fn matches_loosely(&self) -> bool {
+        self.class_type == POWER_LORA_LOADER || self.location.is_tag()
+    }
+}
+
 impl PromptGraph {
     /// Finds every input that names a LoRA, in the order of nodes and inputs; "no LoRA" is left out.
     ///
     /// A LoRA input is one that `table` knows, one whose name says so, a Power Lora Loader's row, a text with
     /// `<lora:…>` tags in any class that may act on them, or a model file's name in an input whose name holds "lora".
-    /// Rows that are switched off count too.
+    /// Rows that are switched off count too. Each tag of a class that takes exact paths is an input of its own.
     pub fn lora_inputs(&self, table: &LoraInputTable) -> Vec<LoraInput> {
         let mut found = Vec::new();
         for (id, node) in &self.nodes {
             for (input, value) in node.inputs() {
-                if let Some((member, value)) = classify(node.class_type(), input, value, table) {
+                for (within, value) in classify(node.class_type(), input, value, table) {
                     let location = LoraLocation {
                         node_id: id.clone(),
                         input: input.clone(),
-                        member,
+                        within,
                     };
                     found.push(LoraInput {
                         node_id: id.clone(),
@@ -127,36 +154,91 @@ impl PromptGraph {
         found
     }
 
-    /// Answers this graph with other LoRA paths at the given places.
+    /// Answers this graph with other LoRA paths at the given places. Of a text with tags only the names change.
     ///
     /// # Errors
-    /// A place that this graph does not have: the location was found in another graph.
+    /// A place that this graph does not have, because the location was found in another graph; a path that would end
+    /// the tag it is written into.
     pub fn with_loras(&self, paths: &[(LoraLocation, String)]) -> Result<Self, Vec<Violation>> {
         let mut findings = Findings::default();
         let mut graph = self.clone();
         for (location, path) in paths {
-            match graph.lora_slot(location) {
-                Some(slot) => *slot = Value::String(path.clone()),
-                None => findings.add(|| location.pointer(), "is not an input of this graph"),
+            if let Err(detail) = graph.write_lora(location, path) {
+                findings.add(|| location.pointer(), detail);
             }
         }
         findings.into_result(graph)
     }
 
-    fn lora_slot(&mut self, location: &LoraLocation) -> Option<&mut Value> {
-        let node = self.nodes.get_mut(&location.node_id)?;
-        let value = node.inputs.get_mut(&location.input)?;
-        match location.member {
-            None => Some(value),
-            Some(member) => value.as_object_mut()?.get_mut(member),
+    fn write_lora(&mut self, location: &LoraLocation, path: &str) -> Result<(), &'static str> {
+        const NOT_HERE: &str = "is not an input of this graph";
+        let node = self.nodes.get_mut(&location.node_id).ok_or(NOT_HERE)?;
+        let syntax = tag_syntax(node.class_type(), &location.input);
+        let value = node.inputs.get_mut(&location.input).ok_or(NOT_HERE)?;
+        match location.within {
+            Within::Whole => *value = Value::String(path.to_owned()),
+            Within::Member(member) => {
+                let members = value.as_object_mut().ok_or(NOT_HERE)?;
+                *members.get_mut(member).ok_or(NOT_HERE)? = Value::String(path.to_owned());
+            }
+            Within::Tag(number) => {
+                if !fits_tag(path) {
+                    return Err(
+                        "names a LoRA whose path cannot stand in a tag; use a LoRA loader node instead",
+                    );
+                }
+                let (Value::String(text), Some(syntax)) = (value, syntax) else {
+                    return Err(NOT_HERE);
+                };
+                // A name that fits adds and removes no tag, so that the numbers of the others stay right.
+                let name = tag_names(text, syntax)
+                    .and_then(|names| names.get(number).cloned())
+                    .ok_or(NOT_HERE)?;
+                text.replace_range(name, path);
+            }
         }
+        Ok(())
     }
 }
 
-type Found = (Option<&'static str>, LoraValue);
+type Found = (Within, LoraValue);
 
-fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable) -> Option<Found> {
-    let found = |value| Some((None, value));
+fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable) -> Vec<Found> {
+    if !table.contains(class_type, input)
+        && let Some(tags) = exact_tags(class_type, input, value)
+    {
+        return tags;
+    }
+    classify_one(class_type, input, value, table)
+        .into_iter()
+        .collect()
+}
+
+/// The tags of a text of a class that takes exact paths; `None` for any other value.
+fn exact_tags(class_type: &str, input: &str, value: &Value) -> Option<Vec<Found>> {
+    let syntax = tag_syntax(class_type, input)?;
+    let text = value.as_str()?;
+    let found = match tag_names(text, syntax) {
+        Some(names) => names
+            .into_iter()
+            .enumerate()
+            .map(|(number, name)| {
+                let name = text.get(name).unwrap_or_default().to_owned();
+                (Within::Tag(number), LoraValue::Name(name))
+            })
+            .collect(),
+        None => vec![(Within::Whole, LoraValue::Tag(text.to_owned()))],
+    };
+    Some(found)
+}
+
+fn classify_one(
+    class_type: &str,
+    input: &str,
+    value: &Value,
+    table: &LoraInputTable,
+) -> Option<Found> {
+    let found = |value| Some((Within::Whole, value));
     let is_link = LinkShape::of(value).is_some();
     if table.contains(class_type, input) {
         return named(class_type, value).and_then(found);
@@ -165,7 +247,7 @@ fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable
     if class_type == POWER_LORA_LOADER && lower.starts_with("lora_") {
         return power_row(value);
     }
-    if takes_tags(class_type, input) && is_link {
+    if takes_tags(class_type, input) && may_become_link(value) {
         return found(LoraValue::Linked);
     }
     if lower == "loras" && (value.is_array() || value.is_object()) {
@@ -175,7 +257,9 @@ fn classify(class_type: &str, input: &str, value: &Value, table: &LoraInputTable
             _ => None,
         };
     }
-    if let Some(text) = tagged_text(value)
+    let expands = expands_texts(class_type);
+    let is_tagged = |text: &str| has_tag(text) || (expands && may_make_tag(text));
+    if let Some(text) = text_within(value, &is_tagged)
         && !ignores_tags(class_type)
     {
         return found(LoraValue::Tag(text.to_owned()));
@@ -216,13 +300,15 @@ fn power_row(value: &Value) -> Option<Found> {
     match value {
         Value::Null => None,
         Value::Object(members) => match members.get(POWER_MEMBER) {
-            Some(Value::String(name)) => Some((Some(POWER_MEMBER), LoraValue::Name(name.clone()))),
+            Some(Value::String(name)) => {
+                Some((Within::Member(POWER_MEMBER), LoraValue::Name(name.clone())))
+            }
             Some(Value::Null) => None,
             None if !members.contains_key(WRAPPER) => None,
-            Some(_) | None => Some((None, LoraValue::Malformed)),
+            Some(_) | None => Some((Within::Whole, LoraValue::Malformed)),
         },
-        _ if LinkShape::of(value).is_some() => Some((None, LoraValue::Linked)),
-        _ => Some((None, LoraValue::Malformed)),
+        _ if LinkShape::of(value).is_some() => Some((Within::Whole, LoraValue::Linked)),
+        _ => Some((Within::Whole, LoraValue::Malformed)),
     }
 }
 
@@ -243,38 +329,14 @@ fn names_a_file(members: &Map<String, Value>) -> bool {
         .any(|member| members.get(*member).is_some_and(|value| !value.is_null()))
 }
 
-/// The first text within `value` that holds a `<lora:…>` tag. Its depth is bounded by the graph's.
-fn tagged_text(value: &Value) -> Option<&str> {
+/// The first text within `value` that `is_wanted`. Its depth is bounded by the graph's.
+fn text_within<'a>(value: &'a Value, is_wanted: &impl Fn(&str) -> bool) -> Option<&'a str> {
     match value {
-        Value::String(text) => has_tag(text).then_some(text),
-        Value::Array(items) => items.iter().find_map(tagged_text),
-        Value::Object(members) => members.values().find_map(tagged_text),
+        Value::String(text) => is_wanted(text).then_some(text),
+        Value::Array(items) => items.iter().find_map(|item| text_within(item, is_wanted)),
+        Value::Object(members) => members
+            .values()
+            .find_map(|member| text_within(member, is_wanted)),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
-    }
-}
-
-/// Wider than any pack's own pattern: `<`, blanks, `lora` in any case, blanks, `:`.
-fn has_tag(text: &str) -> bool {
-    text.split('<').skip(1).any(|after| {
-        let after = after.trim_start();
-        after
-            .get(..4)
-            .is_some_and(|word| word.eq_ignore_ascii_case("lora"))
-            && after
-                .get(4..)
-                .is_some_and(|rest| rest.trim_start().starts_with(':'))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_seen_however_they_are_written() {
-        assert!(has_tag("a cat <lora:style:0.8>"));
-        assert!(has_tag("< LoRA : style>"));
-        assert!(!has_tag("a <b> lora: c"));
-        assert!(!has_tag("<lorax:1>"));
     }
 }

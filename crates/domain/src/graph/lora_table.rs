@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::lora_tags::TagSyntax;
+
 /// Core classes, each with its LoRA input and the values that mean "no LoRA".
 const CORE: [(&str, &str, &[&str]); 7] = [
     ("CreateHookLora", "lora_name", &[]),
@@ -23,30 +25,51 @@ const CUSTOM_NONE: &[&str] = &["None", "[None]"];
 /// always wins.
 pub(super) const POWER_LORA_LOADER: &str = "Power Lora Loader (rgthree)";
 
-/// Classes that load LoRAs named by tags in a text, and the inputs that may hold the text. All match names fuzzily.
-const TAG_LOADERS: [(&str, &[&str]); 12] = [
-    ("ImpactWildcardEncode", &["wildcard_text", "populated_text"]),
+/// What the Power Prompts offer in their list of LoRAs besides files.
+const POWER_PROMPT_NONE: &[&str] = &["CHOOSE", "DISABLE LORAS", "None"];
+
+/// Classes that load LoRAs named by tags in a text, the inputs that may hold the text, and the syntax of the tags
+/// where an exact path always wins. Where there is none, the class never looks at a folder, or at scores alone.
+const TAG_LOADERS: [(&str, &[&str], Option<TagSyntax>); 12] = [
+    (
+        "ImpactWildcardEncode",
+        &["wildcard_text", "populated_text"],
+        None,
+    ),
     (
         "ImpactWildcardProcessor",
         &["wildcard_text", "populated_text"],
+        None,
     ),
-    ("LoRA Loader Prompt Tags", &["prompt", "text"]),
-    ("LoRA Text Loader (LoraManager)", &["lora_syntax"]),
-    ("LoraTagLoader", &["text"]),
-    ("Lora Loader (LoraManager)", &["text"]),
-    ("Lora Stacker (LoraManager)", &["text"]),
-    ("Power Prompt (rgthree)", &["prompt"]),
-    ("Power Prompt - Simple (rgthree)", &["prompt"]),
-    ("PromptExtraNetworks", &["prompt", "text"]),
+    ("LoRA Loader Prompt Tags", &["prompt", "text"], None),
+    ("LoRA Text Loader (LoraManager)", &["lora_syntax"], None),
+    ("LoraTagLoader", &["text"], None),
+    ("Lora Loader (LoraManager)", &["text"], None),
+    ("Lora Stacker (LoraManager)", &["text"], None),
+    ("Power Prompt (rgthree)", &["prompt"], Some(ONE_WEIGHT)),
+    (
+        "Power Prompt - Simple (rgthree)",
+        &["prompt"],
+        Some(ONE_WEIGHT),
+    ),
+    (
+        "PromptExtraNetworks",
+        &["prompt", "text"],
+        Some(TagSyntax { weights: 2 }),
+    ),
     (
         "SDXL Power Prompt - Positive (rgthree)",
         &["prompt_g", "prompt_l"],
+        Some(ONE_WEIGHT),
     ),
     (
         "SDXL Power Prompt - Simple / Negative (rgthree)",
         &["prompt_g", "prompt_l"],
+        Some(ONE_WEIGHT),
     ),
 ];
+
+const ONE_WEIGHT: TagSyntax = TagSyntax { weights: 1 };
 
 /// Core classes that encode a text as it stands: a tag in it is just words.
 const PLAIN_ENCODERS: [&str; 13] = [
@@ -108,6 +131,9 @@ impl<Class: Into<String>, Input: Into<String>> FromIterator<(Class, Input)> for 
 
 /// The values that mean "no LoRA" to a class.
 pub(super) fn none_values(class_type: &str) -> &'static [&'static str] {
+    if class_type.contains("Power Prompt") && class_type.ends_with("(rgthree)") {
+        return POWER_PROMPT_NONE;
+    }
     CORE.iter()
         .find(|(class, ..)| *class == class_type)
         .map_or(CUSTOM_NONE, |(.., none)| none)
@@ -117,7 +143,20 @@ pub(super) fn none_values(class_type: &str) -> &'static [&'static str] {
 pub(super) fn takes_tags(class_type: &str, input: &str) -> bool {
     TAG_LOADERS
         .iter()
-        .any(|(class, inputs)| *class == class_type && inputs.contains(&input))
+        .any(|(class, inputs, _)| *class == class_type && inputs.contains(&input))
+}
+
+/// The syntax of the tags in the text that this input holds, where the class takes exact paths.
+pub(super) fn tag_syntax(class_type: &str, input: &str) -> Option<TagSyntax> {
+    TAG_LOADERS
+        .iter()
+        .find(|(class, inputs, _)| *class == class_type && inputs.contains(&input))
+        .and_then(|(.., syntax)| *syntax)
+}
+
+/// Whether a class replaces choices and wildcards in a text before it looks for tags.
+pub(super) fn expands_texts(class_type: &str) -> bool {
+    class_type.starts_with("easy ") || class_type.to_ascii_lowercase().contains("wildcard")
 }
 
 /// Whether a class is known to give tags in a text no meaning.

@@ -11,6 +11,7 @@ mod json;
 mod link;
 mod lora_inputs;
 mod lora_table;
+mod lora_tags;
 mod node_id;
 mod outputs;
 mod parameters;

@@ -6,12 +6,14 @@
     reason = "what helpers of tests do not find is a failed test"
 )]
 
+mod conventions;
 mod file_names;
 mod loras;
 mod outputs;
 mod parameters;
 mod parse;
 mod properties;
+mod tags;
 
 use atelier_domain::graph::PromptGraph;
 use atelier_domain::ids::UserId;

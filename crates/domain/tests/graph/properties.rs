@@ -1,9 +1,10 @@
 use std::path::{Component, Path};
 
-use atelier_domain::graph::{LoraInputTable, PromptGraph};
+use atelier_domain::graph::{LoraInputTable, LoraValue, PromptGraph};
 use atelier_domain::lora::{LoraFilename, LoraPath, LoraReference, resolve_reference};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::{OWNER, SD15_LORA};
@@ -52,7 +53,152 @@ fn stays_inside(name: &str) -> bool {
     ) && !name.contains(['/', '\\', '\0'])
 }
 
+/// A text with tags of every spelling, or another value that an input of a LoRA may have.
+fn lora_like() -> impl Strategy<Value = Value> {
+    let piece = prop_oneof![
+        3 => select(vec![
+            "<lora:", "<LORA:", "< lora:", ">", ":", ":1>", ":0.5>", ":x>", "a", "b.safetensors", "é", " ", "\n", "<",
+            "{", "__", "user-", "/", "<lora:a:1>", "<lora:b/c.safetensors>",
+        ]).prop_map(str::to_owned),
+        1 => "\\PC{0,3}",
+    ];
+    let text = vec(piece, 0..8).prop_map(|pieces| Value::from(pieces.concat()));
+    let name = select(vec![
+        "a.safetensors",
+        "None",
+        "[None]",
+        "",
+        "user-x/y.safetensors",
+        "CHOOSE",
+    ])
+    .prop_map(Value::from);
+    let leaf = prop_oneof![
+        4 => text,
+        4 => name,
+        1 => Just(json!(["2", 0])),
+        1 => Just(json!(["2", true])),
+        1 => Just(json!(5)),
+        1 => Just(Value::Null),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let member = select(vec!["lora", "name", "__value__", "on", "strength", "x"]);
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::from),
+            btree_map(member, inner, 0..4).prop_map(|members| {
+                members
+                    .into_iter()
+                    .map(|(member, value)| (member.to_owned(), value))
+                    .collect::<Map<_, _>>()
+                    .into()
+            }),
+        ]
+    })
+}
+
+/// A graph of loaders known and unknown.
+fn lora_graph() -> impl Strategy<Value = Value> {
+    let class = select(vec![
+        "LoraLoader",
+        "TrainLoraNode",
+        "LoRA Stacker",
+        "Power Lora Loader (rgthree)",
+        "Power Prompt (rgthree)",
+        "SDXL Power Prompt - Positive (rgthree)",
+        "PromptExtraNetworks",
+        "LoraTagLoader",
+        "Lora Loader (LoraManager)",
+        "ImpactWildcardEncode",
+        "CLIPTextEncode",
+        "Never Heard Of It",
+    ]);
+    let name = select(vec![
+        "lora_name",
+        "existing_lora",
+        "lora_1",
+        "lora_2",
+        "lora_name_3",
+        "prompt",
+        "prompt_g",
+        "text",
+        "wildcard_text",
+        "loras",
+        "lora",
+        "my_lora",
+        "insert_lora",
+        "seed",
+    ]);
+    let node = (class, btree_map(name, lora_like(), 0..5))
+        .prop_map(|(class, inputs)| json!({"class_type": class, "inputs": inputs}));
+    vec(node, 1..4).prop_map(|nodes| {
+        nodes
+            .into_iter()
+            .enumerate()
+            .map(|(number, node)| ((number + 1).to_string(), node))
+            .collect::<Map<_, _>>()
+            .into()
+    })
+}
+
+/// What is left of the graph once every LoRA that it names has the same name.
+fn without_names(graph: &PromptGraph) -> PromptGraph {
+    let paths: Vec<_> = graph
+        .lora_inputs(&LoraInputTable::core())
+        .into_iter()
+        .filter(|found| found.value.name().is_ok())
+        .map(|found| (found.location, "X".to_owned()))
+        .collect();
+    graph.with_loras(&paths).unwrap()
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rewriting_changes_the_names_of_loras_and_nothing_else(document in lora_graph()) {
+        let Ok(stored) = PromptGraph::parse(&document.to_string()) else {
+            return Ok(());
+        };
+        let table = LoraInputTable::core();
+        let found = stored.lora_inputs(&table);
+        let paths: Vec<_> = found
+            .iter()
+            .filter(|found| found.value.name().is_ok())
+            .enumerate()
+            .map(|(number, found)| (found.location.clone(), format!("user-x/{number} é.safetensors")))
+            .collect();
+
+        let rewritten = stored.with_loras(&paths).unwrap();
+
+        let mut expected = paths.iter();
+        let again = rewritten.lora_inputs(&table);
+        prop_assert_eq!(again.len(), found.len());
+        for (before, after) in found.iter().zip(&again) {
+            prop_assert_eq!(&before.location, &after.location);
+            if before.value.name().is_ok() {
+                let (_, path) = expected.next().unwrap();
+                prop_assert_eq!(&after.value, &LoraValue::Name(path.clone()));
+            } else {
+                prop_assert_eq!(&before.value, &after.value);
+            }
+        }
+        prop_assert_eq!(without_names(&rewritten), without_names(&stored));
+        drop(rewritten.file_name_violations(OWNER));
+    }
+
+    #[test]
+    fn every_tag_is_found_or_the_text_is_refused(pieces in vec("<lora:|<[lL]ora ?:|>|:[0-9.-]{0,3}>|:|[a-z <]{0,3}|é", 0..8)) {
+        let text = pieces.concat();
+        let document = json!({"1": {"class_type": "Power Prompt (rgthree)", "inputs": {"prompt": text}}});
+        let stored = PromptGraph::parse(&document.to_string()).unwrap();
+
+        let found = stored.lora_inputs(&LoraInputTable::core());
+
+        // What the pack's own pattern finds can only begin here.
+        let starts = text.matches("<lora:").count();
+        let refused = found.iter().any(|found| found.value.name().is_err());
+        prop_assert!(refused || found.len() == starts, "{text:?} {found:?}");
+    }
+
     #[test]
     fn a_graph_survives_the_round_trip(document in graph_json()) {
         let graph = PromptGraph::parse(&document.to_string()).unwrap();
@@ -110,6 +256,7 @@ proptest! {
     ) {
         match resolve_reference(&value, OWNER) {
             LoraReference::Own(filename) => prop_assert!(stays_inside(filename.as_str())),
+            LoraReference::OwnVersion(filename, _) => prop_assert!(stays_inside(filename.as_str())),
             LoraReference::OwnPath(path) => {
                 prop_assert_eq!(path.owner(), OWNER);
                 prop_assert!(stays_inside(path.file()));
