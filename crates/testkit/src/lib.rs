@@ -4,7 +4,7 @@
 //!
 //! - [`FakeStore`] gives every repository, the run queue and the signals over
 //!   one shared state; [`InMemoryBlobs`], [`InMemoryLoraFolder`],
-//!   [`InMemoryPreviews`], [`ScriptedComfy`], [`FakeDrive`] and [`FixedTokens`] stand for the rest
+//!   [`InMemoryPreviews`], [`ScriptedComfy`], [`FakeRemote`] and [`FixedTokens`] stand for the rest
 //!   of the world, [`ManualClock`] and [`SequentialIds`] for time and chance.
 //! - [`build`] makes valid entities, so that a test names only what it is
 //!   about.
@@ -25,6 +25,7 @@ mod clock;
 mod comfy;
 pub mod conformance;
 mod drive;
+pub mod drive_double;
 mod ids;
 mod lora_folder;
 mod outage;
@@ -37,15 +38,15 @@ mod wait;
 pub use blobs::InMemoryBlobs;
 pub use clock::{ManualClock, WallClock};
 pub use comfy::{PromptScript, ScriptedComfy, SubmitAnswer, Then};
-pub use drive::FakeDrive;
+pub use drive::FakeRemote;
 pub use ids::{SequentialIds, random_id};
 pub use lora_folder::{DirectoryBackdoor, FolderBackdoor, InMemoryLoraFolder};
 pub use outage::Outage;
 pub use previews::InMemoryPreviews;
 pub use queueing::{claim, enqueue};
 pub use store::{
-    ABANDONED_AFTER, FakeLoraRepo, FakeRunQueue, FakeRunRepo, FakeRunSignals, FakeStore,
-    FakeWorkflowRepo,
+    ABANDONED_AFTER, FakeLoraCopies, FakeLoraRepo, FakeLoraTransfers, FakeLoraUploads,
+    FakeRunQueue, FakeRunRepo, FakeRunSignals, FakeStore, FakeWorkflowRepo,
 };
 pub use tokens::FixedTokens;
 pub use wait::{PATIENCE, wait_until};
