@@ -2,7 +2,9 @@ drop table public.comfyui_installation;
 drop function atelier.request_lora_copies(uuid);
 drop function atelier.lora_copies(uuid[]);
 drop table public.comfyui_lora_prefetches;
+drop function atelier.claim_lora_transfer(uuid, text, interval, text, text);
 drop table public.comfyui_lora_transfers;
+drop function atelier.announce_lora_transfer();
 drop table public.comfyui_lora_upload_pieces;
 drop table public.comfyui_lora_uploads;
 

@@ -149,6 +149,78 @@ create policy comfyui_lora_transfers_select on public.comfyui_lora_transfers
 create policy comfyui_lora_transfers_insert on public.comfyui_lora_transfers
   for insert to atelier_writer with check (user_id = (select auth.uid()));
 
+-- Workers that wait for runs look for transfers as well: what begins, or is given back to be taken up at once, wakes them
+-- with the news of a run that does not exist.
+create function atelier.announce_lora_transfer() returns trigger
+language plpgsql security definer set search_path = '' as $function$
+begin
+  if new.claim_token is null and new.not_before <= clock_timestamp() then
+    perform pg_catalog.pg_notify('atelier_runs', '00000000-0000-0000-0000-000000000000 queued');
+  end if;
+  return null;
+end
+$function$;
+revoke all on function atelier.announce_lora_transfer() from public;
+create trigger comfyui_lora_transfers_announce after insert or update of claim_token on public.comfyui_lora_transfers
+  for each row execute function atelier.announce_lora_transfer();
+
+-- Takes the transfer that has waited longest, or none. Those that nobody wants any more are cleared away on the way, and
+-- those fail whose credential went with the process that held it.
+--
+-- Waits for nobody: what is locked this very moment is in other hands.
+create function atelier.claim_lora_transfer(
+  token uuid, worker text, lease interval, gone_code text, gone_message text
+) returns table (of_lora uuid, remote_file json, attempt_number integer)
+language plpgsql set search_path = '' as $function$
+declare
+  moment timestamptz := clock_timestamp();
+  passed uuid[] := '{}';
+  chosen uuid;
+  is_held boolean;
+  is_wanted boolean;
+begin
+  loop
+    select free.lora_id into chosen from (
+      (select waiting.lora_id, waiting.not_before as since from public.comfyui_lora_transfers as waiting
+        where waiting.claim_token is null and waiting.not_before <= moment and waiting.lora_id <> all (passed)
+        order by waiting.not_before limit 1)
+      union all
+      (select lost.lora_id, lost.lease_until from public.comfyui_lora_transfers as lost
+        where lost.claim_token is not null and lost.lease_until <= moment and lost.lora_id <> all (passed)
+        order by lost.lease_until limit 1)
+    ) as free order by free.since limit 1;
+    if not found then
+      return;
+    end if;
+    passed := passed || chosen;
+    select transfer.held, lora.deleted_at is null and lora.status in ('uploading', 'importing')
+      into is_held, is_wanted
+      from public.comfyui_lora_models as lora
+      join public.comfyui_lora_transfers as transfer on transfer.lora_id = lora.id
+      where lora.id = chosen and coalesce(transfer.lease_until, transfer.not_before) <= moment
+      for no key update of lora, transfer skip locked;
+    continue when not found;
+    if is_wanted and not is_held then
+      return query
+        update public.comfyui_lora_transfers as transfer set
+          claim_token = token, claimed_by = worker, lease_until = clock_timestamp() + lease,
+          attempt = transfer.attempt + 1
+        where transfer.lora_id = chosen
+        returning transfer.lora_id, transfer.remote, transfer.attempt;
+      return;
+    end if;
+    if is_wanted then
+      update public.comfyui_lora_models as lora set
+        status = 'failed', error_code = gone_code, error_message = gone_message, touched_at = now()
+        where lora.id = chosen;
+    end if;
+    delete from public.comfyui_lora_transfers as transfer where transfer.lora_id = chosen;
+  end loop;
+end
+$function$;
+revoke all on function atelier.claim_lora_transfer(uuid, text, interval, text, text) from public;
+grant execute on function atelier.claim_lora_transfer(uuid, text, interval, text, text) to service_role;
+
 -- ------------------------------------------------------------------------------------------------ copies on backends
 
 -- LoRAs that a backend is to get before a run needs them.

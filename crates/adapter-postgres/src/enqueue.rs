@@ -1,10 +1,5 @@
 //! How a run comes into the queue: the statements, and what they answer.
 
-use std::time::Duration;
-
-use atelier_domain::idempotency::{
-    EarlierRequest, IdempotentRequest, RETENTION_HOURS, StoredAnswer,
-};
 use atelier_domain::ids::{LoraId, RunId, WorkflowId};
 use atelier_domain::ports::{EnqueueOutcome, EnqueueTerms, RepoError};
 use atelier_domain::run::{NewRun, Run};
@@ -15,15 +10,11 @@ use diesel::sql_types::{
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::idempotency::{EarlierRow, KEPT, answer_status};
 use crate::json_text::JsonText;
 use crate::queue_statements::{checkpoint, interval};
 use crate::run_rows::integer;
 use crate::statement::Statement;
-
-/// How long the answer to a request is kept.
-pub(crate) const KEPT: Duration = Duration::from_secs(RETENTION_HOURS as u64 * 3_600);
-
-const EARLIER: &str = "select * from atelier.earlier_request($1, $2, $3, $4, $5)";
 
 /// Everything in one statement, so that it takes no more round trips than a mere insert. Triggers write the first event
 /// and wake the workers.
@@ -31,21 +22,10 @@ const ENQUEUE: &str = "\
     select * from atelier.enqueue_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
       $19, $20)";
 
-pub(crate) fn earlier_statement(request: &IdempotentRequest) -> Statement {
-    Statement::new(EARLIER)
-        .bind::<Text, _>(request.method.clone())
-        .bind::<Text, _>(request.path.clone())
-        .bind::<Text, _>(request.key.as_str().to_owned())
-        .bind::<Text, _>(request.fingerprint.to_string())
-        .bind::<Interval, _>(interval(KEPT))
-}
-
 pub(crate) fn enqueue_statement(new: NewRun, terms: EnqueueTerms) -> Statement {
     let lora_ids: Vec<Uuid> = new.lora_ids.into_iter().map(LoraId::as_uuid).collect();
     let (request, answer) = terms.idempotency.unzip();
-    let status = answer
-        .as_ref()
-        .map(|answer| i16::try_from(answer.status).unwrap_or(i16::MAX));
+    let status = answer.as_ref().map(answer_status);
     let (location, body) = answer.map(|answer| (answer.location, answer.body)).unzip();
     let fingerprint = request
         .as_ref()
@@ -77,38 +57,6 @@ pub(crate) fn enqueue_statement(new: NewRun, terms: EnqueueTerms) -> Statement {
         .bind::<Nullable<Int2>, _>(status)
         .bind::<Nullable<Text>, _>(location.flatten())
         .bind::<Nullable<Text>, _>(body)
-}
-
-#[derive(QueryableByName)]
-pub(crate) struct EarlierRow {
-    #[diesel(sql_type = Text)]
-    outcome: String,
-    #[diesel(sql_type = Nullable<Int2>)]
-    answer_status: Option<i16>,
-    #[diesel(sql_type = Nullable<Text>)]
-    answer_location: Option<String>,
-    #[diesel(sql_type = Nullable<Text>)]
-    answer_body: Option<String>,
-}
-
-impl EarlierRow {
-    pub(crate) fn into_earlier(self) -> Result<EarlierRequest, RepoError> {
-        let status = self
-            .answer_status
-            .and_then(|status| u16::try_from(status).ok());
-        match (self.outcome.as_str(), status, self.answer_body) {
-            ("answered", Some(status), Some(body)) => Ok(EarlierRequest::Answered(StoredAnswer {
-                status,
-                location: self.answer_location,
-                body,
-            })),
-            ("different", _, _) => Ok(EarlierRequest::Different),
-            ("underway", _, _) => Ok(EarlierRequest::Underway),
-            (other, _, _) => Err(RepoError::Backend(
-                format!("atelier.enqueue_run said `{other}`").into(),
-            )),
-        }
-    }
 }
 
 #[derive(QueryableByName)]

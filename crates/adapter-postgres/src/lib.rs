@@ -1,4 +1,4 @@
-//! Atelier's repositories, run queue and signals over `PostgreSQL`, bare or Supabase's.
+//! Atelier's repositories, run queue, transfers and signals over `PostgreSQL`, bare or Supabase's.
 //!
 //! # Who acts
 //! The server logs in as `atelier_app`, a role that owns nothing and may do nothing. Every method is one transaction
@@ -40,16 +40,22 @@ mod connect;
 mod enqueue;
 mod error;
 mod giving_back;
+mod idempotency;
 mod json_text;
+mod lora_copies;
 mod lora_repo;
 mod lora_rows;
 mod lora_statements;
+mod lora_transfers;
+mod lora_uploads;
+mod lora_writes;
 mod migrate;
 mod options;
 mod page;
 mod previews;
 mod queue_rows;
 mod queue_statements;
+mod remote_json;
 mod run_queue;
 mod run_repo;
 mod run_rows;
@@ -61,7 +67,10 @@ mod transaction;
 mod workflow_repo;
 mod workflow_rows;
 
+pub use lora_copies::PgLoraCopies;
 pub use lora_repo::PgLoraRepo;
+pub use lora_transfers::PgLoraTransfers;
+pub use lora_uploads::PgLoraUploads;
 pub use migrate::{MIGRATIONS, MigrateError, MigrationReport, migrate};
 pub use options::{PgOpenError, PgOptions};
 pub use previews::PgRunPreviews;

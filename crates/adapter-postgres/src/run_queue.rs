@@ -19,8 +19,8 @@ use futures_util::FutureExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::enqueue::KEPT;
 use crate::giving_back::{free, let_go, time_out};
+use crate::idempotency::KEPT;
 use crate::json_text::JsonText;
 use crate::queue_rows::{
     ClaimRow, HeartbeatRow, Held, HeldRow, IdRow, OverdueRow, QueueRow, StrandedRow,

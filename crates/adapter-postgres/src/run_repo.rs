@@ -15,7 +15,8 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
-use crate::enqueue::{EarlierRow, EnqueuedRow, earlier_statement, enqueue_statement};
+use crate::enqueue::{EnqueuedRow, enqueue_statement};
+use crate::idempotency;
 use crate::page::{before, rows_to_fetch};
 use crate::run_rows::{BlueprintRow, RunEventRow, RunRow, StatusRow, run_columns};
 use crate::statement::Statement;
@@ -95,14 +96,7 @@ impl RunRepo for PgRunRepo {
         actor: &Actor,
         request: &IdempotentRequest,
     ) -> Result<Option<EarlierRequest>, RepoError> {
-        let statement = earlier_statement(request);
-        let row: Option<EarlierRow> = self
-            .store
-            .transact(Role::Writer(actor), |mut connection| {
-                async move { statement.get_result(&mut connection).await.optional() }.boxed()
-            })
-            .await?;
-        row.map(EarlierRow::into_earlier).transpose()
+        idempotency::earlier_request(&self.store, actor, request).await
     }
 
     async fn enqueue(

@@ -18,34 +18,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    public.comfyui_lora_models (id) {
-        id -> Uuid,
-        user_id -> Uuid,
-        name -> Text,
-        filename -> Text,
-        description -> Nullable<Text>,
-        tags -> Array<Text>,
-        status -> Text,
-        source -> Text,
-        google_drive_file_id -> Nullable<Text>,
-        bytes_done -> Int8,
-        bytes_total -> Nullable<Int8>,
-        file_size -> Nullable<Int8>,
-        sha256 -> Nullable<Text>,
-        comfyui_path -> Nullable<Text>,
-        base_model -> Nullable<Text>,
-        trigger_words -> Array<Text>,
-        metadata -> Json,
-        error_code -> Nullable<Text>,
-        error_message -> Nullable<Text>,
-        blob_key -> Nullable<Text>,
-        created_at -> Timestamptz,
-        touched_at -> Timestamptz,
-        deleted_at -> Nullable<Timestamptz>,
-    }
-}
-
-diesel::table! {
     public.comfyui_workflow_runs (id) {
         id -> Uuid,
         user_id -> Uuid,

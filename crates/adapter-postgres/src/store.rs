@@ -27,7 +27,10 @@ use crate::previews::{PreviewHub, Wishes};
 use crate::signals::Listener;
 use crate::statement::Statement;
 use crate::transaction::{Lease, Role};
-use crate::{PgLoraRepo, PgRunPreviews, PgRunQueue, PgRunRepo, PgRunSignals, PgWorkflowRepo};
+use crate::{
+    PgLoraCopies, PgLoraRepo, PgLoraTransfers, PgLoraUploads, PgRunPreviews, PgRunQueue, PgRunRepo,
+    PgRunSignals, PgWorkflowRepo,
+};
 
 /// The database, as the server and the workers use it. Cheap to clone.
 #[derive(Clone)]
@@ -106,6 +109,21 @@ impl PgStore {
     /// Everybody's LoRAs.
     pub fn loras(&self) -> PgLoraRepo {
         PgLoraRepo::new(self.clone())
+    }
+
+    /// The transfers of LoRAs, from their owners' side and the workers'.
+    pub fn transfers(&self) -> PgLoraTransfers {
+        PgLoraTransfers::new(self.clone())
+    }
+
+    /// Uploads of LoRAs in pieces.
+    pub fn uploads(&self) -> PgLoraUploads {
+        PgLoraUploads::new(self.clone())
+    }
+
+    /// Where LoRAs are on backends' disks.
+    pub fn copies(&self) -> PgLoraCopies {
+        PgLoraCopies::new(self.clone())
     }
 
     /// Signals about runs, over one connection for the whole store.
@@ -196,7 +214,7 @@ impl fmt::Debug for PgStore {
 
 /// A worker without the schema `atelier` would be refused its functions' names, so the schema is asked for first.
 const MIGRATED: &str = "\
-    select to_regclass('public.comfyui_idempotency_keys') is not null \
+    select to_regclass('public.comfyui_installation') is not null \
       and to_regnamespace('atelier') is not null as migrated";
 
 #[derive(QueryableByName)]

@@ -19,9 +19,14 @@ use atelier_domain::digest::Sha256Digest;
 use atelier_domain::graph::GraphJson;
 use atelier_domain::idempotency::{IdempotencyKey, IdempotentRequest, StoredAnswer};
 use atelier_domain::ids::{ClaimToken, LoraId, RunId, UserId, WorkflowId};
-use atelier_domain::lora::{LoraFacts, LoraFilename, LoraSource, NewLora, ReceivedLora};
+use atelier_domain::lora::{
+    LoraFacts, LoraFilename, LoraHashes, LoraSource, NewLora, ReceivedLora,
+};
 use atelier_domain::output::{OutputKind, RunOutput};
-use atelier_domain::ports::{BlobKey, ClaimRequest, EnqueueTerms, PreviewFormat, PreviewImage};
+use atelier_domain::ports::{
+    BlobKey, ClaimRequest, EnqueueTerms, ImportTerms, NewImport, PreviewFormat, PreviewImage,
+    RemoteFile, TransferClaim, UploadPiece,
+};
 use atelier_domain::run::{NewRun, RunPriority};
 use atelier_domain::text::{Name, Tags};
 use atelier_domain::workflow::NewWorkflow;
@@ -152,7 +157,76 @@ pub fn a_new_lora(filename: &str) -> NewLora {
         tags: Tags::default(),
         source: LoraSource::Upload,
         bytes_total: None,
+        replaces: false,
         created_at: next_time(),
+    }
+}
+
+/// A LoRA whose bytes are about to be uploaded in the place of another's.
+pub fn a_replacement(filename: &str) -> NewLora {
+    NewLora {
+        replaces: true,
+        ..a_new_lora(filename)
+    }
+}
+
+/// A file of Google Drive's, of which nothing but its id is known.
+pub fn a_remote_file() -> RemoteFile {
+    RemoteFile {
+        source: LoraSource::GoogleDrive {
+            file_id: random_id().simple().to_string(),
+        },
+        resource_key: None,
+        name: None,
+        size_bytes: None,
+        revision: None,
+        md5: None,
+        sha256: None,
+    }
+}
+
+/// A LoRA that any worker may import.
+pub fn an_import(filename: &str) -> NewImport {
+    let file = a_remote_file();
+    NewImport {
+        lora: NewLora {
+            source: file.source.clone(),
+            ..a_new_lora(filename)
+        },
+        file,
+        held: None,
+    }
+}
+
+/// Room for as many imports as a test could have, and nothing to be carried
+/// out only once.
+pub fn import_terms() -> ImportTerms {
+    ImportTerms {
+        max_unfinished: 1_000_000,
+        idempotency: None,
+    }
+}
+
+/// A wish for a transfer, under a claim that holds for a minute.
+pub fn a_transfer_claim() -> TransferClaim {
+    TransferClaim {
+        token: ClaimToken::new(random_id()),
+        worker: "worker of a test".to_owned(),
+        lease: Duration::from_mins(1),
+    }
+}
+
+/// A piece of an upload of `owner`'s, under a key of its own.
+pub fn a_piece(owner: &Actor, upload: LoraId, starts_at: u64, size_bytes: u64) -> UploadPiece {
+    let key = format!(
+        "user-{}/uploads/{upload}/{}",
+        owner.user_id(),
+        random_id().simple()
+    );
+    UploadPiece {
+        starts_at,
+        size_bytes,
+        blob_key: BlobKey::parse(key).expect("a good key"),
     }
 }
 
@@ -163,8 +237,18 @@ pub fn received(bytes: &[u8]) -> ReceivedLora {
         description: None,
         tags: Tags::default(),
         file_size: bytes.len() as u64,
-        sha256: sha256_of(bytes),
+        hashes: hashes_of(bytes),
         facts: LoraFacts::default(),
+    }
+}
+
+/// The digests of bytes whose SHA-256 alone is known, as of those that came
+/// before there were others.
+pub fn hashes_of(bytes: &[u8]) -> LoraHashes {
+    LoraHashes {
+        sha256: sha256_of(bytes),
+        blake3: None,
+        tensors_sha256: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use atelier_testkit::conformance::{
-    self, blob_store, lora_folder, lora_repo, run_previews, run_queue, run_repo, run_signals,
-    workflow_repo,
+    self, blob_store, lora_copies, lora_folder, lora_repo, lora_transfers, lora_uploads,
+    run_previews, run_queue, run_repo, run_signals, workflow_repo,
 };
 use atelier_testkit::{FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews};
 use proptest::prelude::*;
@@ -62,11 +62,50 @@ fn loras() -> lora_repo::Harness {
     lora_repo::Harness {
         loras: Arc::new(store.loras()),
         runs: Arc::new(store.runs()),
+        queue: Arc::new(store.queue()),
         workflows: Arc::new(store.workflows()),
-        abandon_reservation: Arc::new(move |id| {
-            let store = store.clone();
-            Box::pin(async move { store.abandon_reservation(id) })
-        }),
+        abandon_reservation: abandon_reservation(&store),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn abandon_reservation(store: &FakeStore) -> conformance::AbandonReservation {
+    let store = store.clone();
+    Arc::new(move |id| {
+        store.abandon_reservation(id);
+        Box::pin(async {})
+    })
+}
+
+fn transfers() -> lora_transfers::Harness {
+    let store = FakeStore::new();
+    lora_transfers::Harness {
+        transfers: Arc::new(store.transfers()),
+        loras: Arc::new(store.loras()),
+        signals: Arc::new(store.signals()),
+        abandon_reservation: abandon_reservation(&store),
+        age_answers: age_answers(&store),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn uploads() -> lora_uploads::Harness {
+    let store = FakeStore::new();
+    lora_uploads::Harness {
+        uploads: Arc::new(store.uploads()),
+        transfers: Arc::new(store.transfers()),
+        loras: Arc::new(store.loras()),
+        signals: Arc::new(store.signals()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn copies() -> lora_copies::Harness {
+    let store = FakeStore::new();
+    lora_copies::Harness {
+        copies: Arc::new(store.copies()),
+        loras: Arc::new(store.loras()),
+        queue: Arc::new(store.queue()),
         keep_alive: Arc::new(()),
     }
 }
@@ -81,9 +120,11 @@ fn blobs() -> blob_store::Harness {
 
 fn folder() -> lora_folder::Harness {
     let folder = InMemoryLoraFolder::new();
+    folder.set_quota(Some(60_000));
     lora_folder::Harness {
         folder: Arc::new(folder.clone()),
         backdoor: Arc::new(folder),
+        quota_bytes: 60_000,
         keep_alive: Arc::new(()),
     }
 }
@@ -103,6 +144,9 @@ atelier_testkit::workflow_repo_conformance!(async { workflows() });
 atelier_testkit::run_repo_conformance!(async { runs() });
 atelier_testkit::run_queue_conformance!(async { queue() });
 atelier_testkit::lora_repo_conformance!(async { loras() });
+atelier_testkit::lora_transfers_conformance!(async { transfers() });
+atelier_testkit::lora_uploads_conformance!(async { uploads() });
+atelier_testkit::lora_copies_conformance!(async { copies() });
 atelier_testkit::blob_store_conformance!(async { blobs() });
 atelier_testkit::lora_folder_conformance!(async { folder() });
 atelier_testkit::run_signals_conformance!(async { signals() });

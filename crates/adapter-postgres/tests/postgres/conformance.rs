@@ -19,6 +19,19 @@ fn age_answers(database: &Arc<Database>) -> conformance::AgeAnswers {
     })
 }
 
+fn abandon_reservation(database: &Arc<Database>) -> conformance::AbandonReservation {
+    let database = Arc::clone(database);
+    Arc::new(move |id| {
+        let database = Arc::clone(&database);
+        Box::pin(async move {
+            let sql = format!(
+                "update public.comfyui_lora_models set expires_at = now() - interval '1 second' where id = '{id}'"
+            );
+            database.admin().await.batch_execute(&sql).await.unwrap();
+        })
+    })
+}
+
 macro_rules! suites {
     ($module:ident, $kind:expr) => {
         mod $module {
@@ -100,21 +113,48 @@ macro_rules! suites {
                 // Cleaning passes over rows that another worker holds just then.
                 let database = database().await;
                 let store = database.store();
-                let abandoned = Arc::clone(&database);
                 conformance::lora_repo::Harness {
                     loras: Arc::new(store.loras()),
                     runs: Arc::new(store.runs()),
+                    queue: Arc::new(store.queue()),
                     workflows: Arc::new(store.workflows()),
-                    abandon_reservation: Arc::new(move |id| {
-                        let database = Arc::clone(&abandoned);
-                        Box::pin(async move {
-                            let sql = format!(
-                                "update public.comfyui_lora_models set touched_at = now() - interval '2 hours' \
-                                 where id = '{id}'"
-                            );
-                            database.admin().await.batch_execute(&sql).await.unwrap();
-                        })
-                    }),
+                    abandon_reservation: abandon_reservation(&database),
+                    keep_alive: database,
+                }
+            }
+
+            async fn transfers() -> conformance::lora_transfers::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::lora_transfers::Harness {
+                    transfers: Arc::new(store.transfers()),
+                    loras: Arc::new(store.loras()),
+                    signals: Arc::new(store.signals()),
+                    abandon_reservation: abandon_reservation(&database),
+                    age_answers: age_answers(&database),
+                    keep_alive: database,
+                }
+            }
+
+            async fn uploads() -> conformance::lora_uploads::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::lora_uploads::Harness {
+                    uploads: Arc::new(store.uploads()),
+                    transfers: Arc::new(store.transfers()),
+                    loras: Arc::new(store.loras()),
+                    signals: Arc::new(store.signals()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn copies() -> conformance::lora_copies::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::lora_copies::Harness {
+                    copies: Arc::new(store.copies()),
+                    loras: Arc::new(store.loras()),
+                    queue: Arc::new(store.queue()),
                     keep_alive: database,
                 }
             }
@@ -124,6 +164,9 @@ macro_rules! suites {
             atelier_testkit::run_queue_conformance!(queue());
             atelier_testkit::run_signals_conformance!(signals());
             atelier_testkit::lora_repo_conformance!(loras());
+            atelier_testkit::lora_transfers_conformance!(transfers());
+            atelier_testkit::lora_uploads_conformance!(uploads());
+            atelier_testkit::lora_copies_conformance!(copies());
 
             mod between_processes {
                 use super::*;

@@ -47,7 +47,10 @@ pub(crate) const WORKER: [Outcome; 6] = [No, No, No, No, No, Rows(1)];
 /// Nobody but the owner sees it, and workers do.
 pub(crate) const OWN: [Outcome; 6] = [Rows(1), Rows(0), Rows(1), Rows(0), No, Rows(1)];
 
-pub(crate) const EXPECTED: [Expected; 11] = [
+/// Only the server sees it, for its owner, and workers do.
+pub(crate) const SERVER_FOR_OWNER: [Outcome; 6] = [No, No, Rows(1), Rows(0), No, Rows(1)];
+
+pub(crate) const EXPECTED: [Expected; 16] = [
     Expected {
         table: "__diesel_schema_migrations",
         select: NOBODY,
@@ -200,5 +203,73 @@ pub(crate) const EXPECTED: [Expected; 11] = [
             WORKER,
         ),
         delete: [No, No, Rows(1), Rows(0), No, Rows(1)],
+    },
+    Expected {
+        table: "comfyui_lora_uploads",
+        select: SERVER_FOR_OWNER,
+        insert: (
+            "insert into public.comfyui_lora_uploads (lora_id, user_id, length, metadata)
+             values ('{id}', '{alice}', 10, '')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_lora_uploads set bytes_done = bytes_done",
+            SERVER_FOR_OWNER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_lora_upload_pieces",
+        select: SERVER_FOR_OWNER,
+        insert: (
+            "insert into public.comfyui_lora_upload_pieces (lora_id, user_id, starts_at, size_bytes, blob_key)
+             values ('11111111-1111-4111-8111-111111111111', '{alice}', 4, 4,
+               'user-{alice}/uploads/11111111-1111-4111-8111-111111111111/4')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_lora_upload_pieces set size_bytes = size_bytes",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_lora_transfers",
+        // Not through the Data API: who knew a claim's token could speak as the worker.
+        select: SERVER_FOR_OWNER,
+        insert: (
+            "insert into public.comfyui_lora_transfers (lora_id, user_id)
+             values ('22222222-2222-4222-8222-222222222222', '{alice}')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_lora_transfers set attempt = attempt",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_lora_prefetches",
+        select: WORKER,
+        insert: (
+            "insert into public.comfyui_lora_prefetches (lora_id, backend)
+             select lora_id, '{id}' from public.comfyui_lora_prefetches",
+            WORKER,
+        ),
+        update: (
+            "update public.comfyui_lora_prefetches set requested_at = requested_at",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_installation",
+        select: WORKER,
+        insert: (
+            "insert into public.comfyui_installation (is_only) values (true)",
+            NOBODY,
+        ),
+        update: ("update public.comfyui_installation set id = id", NOBODY),
+        delete: NOBODY,
     },
 ];

@@ -43,8 +43,13 @@ async fn a_versioned_name_that_is_taken_gives_way_to_a_third() {
         let content = lora.content.unwrap();
         assert_eq!(content.comfyui_path.owner(), alice.user_id());
         let path = content.comfyui_path.to_string();
-        let known = contents.entry(path.clone()).or_insert(content.sha256);
-        assert_eq!(*known, content.sha256, "{path} stands for other bytes now");
+        let known = contents
+            .entry(path.clone())
+            .or_insert(content.hashes.sha256);
+        assert_eq!(
+            *known, content.hashes.sha256,
+            "{path} stands for other bytes now"
+        );
         if filename == "style.safetensors" {
             assert_eq!(
                 loras.delete(&alice, lora.id).await.unwrap(),

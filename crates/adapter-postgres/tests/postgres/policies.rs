@@ -31,8 +31,17 @@ async fn seed(database: &Database) -> People {
                (gen_random_uuid(), '{alice}', 'public', '{{}}', true);
              insert into public.comfyui_lora_models
                (id, user_id, name, filename, status, source, deleted_at) values
-               (gen_random_uuid(), '{alice}', 'a', 'a.safetensors', 'uploading', 'upload', null),
-               (gen_random_uuid(), '{alice}', 'b', 'b.safetensors', 'uploading', 'upload', now());
+               ('11111111-1111-4111-8111-111111111111', '{alice}', 'a', 'a.safetensors', 'uploading', 'upload', null),
+               ('22222222-2222-4222-8222-222222222222', '{alice}', 'b', 'b.safetensors', 'uploading', 'upload', now());
+             insert into public.comfyui_lora_uploads (lora_id, user_id, length, metadata)
+               values ('11111111-1111-4111-8111-111111111111', '{alice}', 10, '');
+             insert into public.comfyui_lora_upload_pieces (lora_id, user_id, starts_at, size_bytes, blob_key)
+               values ('11111111-1111-4111-8111-111111111111', '{alice}', 0, 4,
+                 'user-{alice}/uploads/11111111-1111-4111-8111-111111111111/0');
+             insert into public.comfyui_lora_transfers (lora_id, user_id)
+               values ('11111111-1111-4111-8111-111111111111', '{alice}');
+             insert into public.comfyui_lora_prefetches (lora_id, backend)
+               values ('11111111-1111-4111-8111-111111111111', 'b');
              insert into public.comfyui_lora_paths values ('user-{alice}/a.safetensors', '{alice}', '{digest}');
              insert into public.comfyui_workflow_runs (id, user_id, graph, nodes_total)
                values (gen_random_uuid(), '{alice}', '{{}}', 1);
@@ -251,6 +260,26 @@ async fn forged_writes_are_refused() {
             ("owner", "select waiting_runs from public.comfyui_users".to_owned()),
             ("owner", "select lives_on from public.comfyui_workflow_runs".to_owned()),
             ("anonymous", "select * from atelier.queue_outlook(gen_random_uuid())".to_owned()),
+            ("anonymous", "select * from atelier.lora_copies('{}')".to_owned()),
+            ("owner", "select atelier.request_lora_copies(gen_random_uuid())".to_owned()),
+            (
+                "owner",
+                "select * from atelier.claim_lora_transfer(gen_random_uuid(), 'w', '1 hour', 'c', 'm')".to_owned(),
+            ),
+            (
+                "server for owner",
+                "select * from atelier.claim_lora_transfer(gen_random_uuid(), 'w', '1 hour', 'c', 'm')".to_owned(),
+            ),
+            ("owner", "update public.comfyui_lora_models set version = 7".to_owned()),
+            ("owner", "update public.comfyui_lora_models set superseded_at = null".to_owned()),
+            ("server for owner", format!("update public.comfyui_lora_uploads set user_id = '{bob}'")),
+            (
+                "server for other person",
+                format!(
+                    "insert into public.comfyui_lora_transfers (lora_id, user_id)
+                     values ('22222222-2222-4222-8222-222222222222', '{alice}')"
+                ),
+            ),
             ("server for owner", "update public.comfyui_workflow_runs set priority = 10".to_owned()),
             ("anonymous", "select auth.uid() from public.comfyui_workflows".to_owned()),
             (

@@ -4,25 +4,25 @@ mod cleaning;
 mod lists;
 mod paths;
 mod reservations;
+mod uses;
+mod versions;
 
 use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::LoraId;
-use atelier_domain::lora::{Lora, LoraFailure, LoraPath, NewLora, ReceivedLora};
-use atelier_domain::ports::{LoraRepo, RunRepo, WorkflowRepo, WriteOutcome};
-use futures_util::future::BoxFuture;
+use atelier_domain::lora::{Lora, LoraFailure, LoraFilename, LoraPath, NewLora, ReceivedLora};
+use atelier_domain::ports::{LoraName, LoraRepo, RunQueue, RunRepo, WorkflowRepo, WriteOutcome};
 
 pub use cleaning::*;
 pub use lists::*;
 pub use paths::*;
 pub use reservations::*;
+pub use uses::*;
+pub use versions::*;
 
-use super::KeepAlive;
+use super::{AbandonReservation, KeepAlive};
 use crate::build::{a_new_lora, received};
-
-/// Ages one reservation, past the port.
-pub type AbandonReservation = Arc<dyn Fn(LoraId) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A store under test. It must be this harness's alone: what is due for
 /// cleaning is looked for among everybody's LoRAs, and so cases that share a
@@ -32,6 +32,8 @@ pub struct Harness {
     pub loras: Arc<dyn LoraRepo>,
     /// Runs in the same store.
     pub runs: Arc<dyn RunRepo>,
+    /// Its queue.
+    pub queue: Arc<dyn RunQueue>,
     /// Workflows in the same store.
     pub workflows: Arc<dyn WorkflowRepo>,
     /// Makes a reservation look as if its bytes had stopped coming long ago.
@@ -106,6 +108,11 @@ fn a_failure() -> LoraFailure {
     }
 }
 
+/// The name of what stands under a filename at the moment.
+fn latest(filename: &str) -> LoraName {
+    LoraName::Latest(LoraFilename::parse(filename).expect("the case gives a good name"))
+}
+
 fn path_of(lora: &Lora) -> LoraPath {
     let content = lora.content.as_ref().expect("a ready LoRA has content");
     content.comfyui_path.clone()
@@ -141,6 +148,8 @@ macro_rules! lora_repo_conformance {
             of_two_uploads_at_once_none_gets_the_others_path,
             pages_of_loras_join_to_the_whole_list,
             lora_filters_narrow_the_list,
+            loras_are_listed_by_base_model,
+            loras_are_listed_by_hash,
             a_lora_text_filter_takes_wildcards_for_what_they_are,
             ready_loras_are_found_by_filename,
             a_deleted_lora_is_gone_at_once,
@@ -153,6 +162,22 @@ macro_rules! lora_repo_conformance {
             a_lora_that_an_unfinished_run_needs_is_not_due,
             cleaning_takes_at_most_its_limit,
             forgetting_spares_what_is_in_use,
+            a_replacement_takes_over_when_it_is_ready,
+            a_replacement_of_nothing_is_the_first_version,
+            a_plain_reservation_replaces_nothing,
+            versions_are_read_the_latest_first,
+            deleting_the_latest_deletes_every_version,
+            an_earlier_version_is_deleted_alone,
+            a_replacement_that_fails_changes_nothing,
+            an_earlier_versions_bytes_share_its_path,
+            whoever_is_overtaken_takes_its_turn,
+            replacements_at_once_all_end_well,
+            deleting_and_replacing_at_once_leave_no_orphan,
+            paths_are_in_use_while_a_run_may_be_alive,
+            a_run_that_was_given_back_uses_no_path,
+            a_paths_content_outlives_its_lora,
+            owners_of_objects_are_known,
+            an_installation_has_one_name,
         }
     };
 }

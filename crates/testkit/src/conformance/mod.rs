@@ -28,8 +28,11 @@
 //! Everything panics, as tests do, at the first thing that is not right.
 
 pub mod blob_store;
+pub mod lora_copies;
 pub mod lora_folder;
 pub mod lora_repo;
+pub mod lora_transfers;
+pub mod lora_uploads;
 pub mod run_previews;
 pub mod run_queue;
 pub mod run_repo;
@@ -39,7 +42,7 @@ pub mod workflow_repo;
 use std::any::Any;
 use std::sync::Arc;
 
-use atelier_domain::ids::UserId;
+use atelier_domain::ids::{LoraId, UserId};
 use atelier_domain::page::{Page, PageLimit, PageRequest};
 use futures_util::future::BoxFuture;
 
@@ -50,6 +53,10 @@ pub type KeepAlive = Arc<dyn Any + Send + Sync>;
 /// Makes the answers to a person's idempotent requests older than they are
 /// kept.
 pub type AgeAnswers = Arc<dyn Fn(UserId) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Makes a reservation look as if nothing had been heard of its bytes for too
+/// long, past the ports.
+pub type AbandonReservation = Arc<dyn Fn(LoraId) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Stamps each case as a test.
 #[doc(hidden)]

@@ -1,117 +1,48 @@
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
 use async_trait::async_trait;
 use atelier_domain::actor::Actor;
-use atelier_domain::digest::Sha256Digest;
-use atelier_domain::ids::{LoraId, UserId};
+use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{
-    Lora, LoraContent, LoraFailure, LoraFilename, LoraFilter, LoraPath, LoraSource, LoraStatus,
-    NewLora, ReceivedLora,
+    Lora, LoraFailure, LoraFilter, LoraPath, LoraStatus, NewLora, ReceivedLora,
 };
 use atelier_domain::page::{Page, PageRequest};
-use atelier_domain::ports::{BlobKey, Conflict, LoraRepo, RepoError, WriteOutcome};
-use atelier_domain::text::Description;
+use atelier_domain::ports::{BlobOwner, LoraName, LoraRepo, PathContent, RepoError, WriteOutcome};
+use atelier_domain::run::RunStatus;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
-use super::paging::{contains_text, has_tag, page_of};
+use super::lora_row::LoraRow;
+use super::paging::page_of;
 use super::{ABANDONED_AFTER, FakeStore, State};
 
 /// The LoRAs of a [`FakeStore`].
 #[derive(Clone, Debug)]
 pub struct FakeLoraRepo(pub(super) FakeStore);
 
-/// A LoRA as the store keeps it.
-pub(super) struct LoraRow {
-    lora: Lora,
-    /// Gone for its owner.
-    deleted: bool,
-    /// Whether its object may be there.
-    has_object: bool,
-    pub(super) last_sign_of_life: DateTime<Utc>,
-}
-
-impl LoraRow {
-    fn is_of(&self, actor: &Actor) -> bool {
-        !self.deleted && self.lora.user_id == actor.user_id()
-    }
-
-    fn is_reserved(&self) -> bool {
-        !self.deleted
-            && matches!(
-                self.lora.status,
-                LoraStatus::Uploading | LoraStatus::Importing
-            )
-    }
-
-    fn is_abandoned(&self, now: DateTime<Utc>) -> bool {
-        self.is_reserved() && self.last_sign_of_life + ABANDONED_AFTER < now
-    }
-
-    fn matches(&self, filter: &LoraFilter) -> bool {
-        let lora = &self.lora;
-        let texts = [
-            Some(lora.name.as_str()),
-            Some(lora.filename.as_str()),
-            lora.description.as_ref().map(Description::as_str),
-        ];
-        filter.status.is_none_or(|status| lora.status == status)
-            && filter
-                .tag
-                .as_ref()
-                .is_none_or(|tag| has_tag(lora.tags.as_slice(), tag))
-            && filter
-                .text
-                .as_ref()
-                .is_none_or(|text| contains_text(&texts, text))
-    }
-}
-
 impl State {
-    fn reserved(&mut self, actor: &Actor, id: LoraId) -> Option<&mut LoraRow> {
-        self.loras
-            .get_mut(&id)
-            .filter(|row| row.is_of(actor) && row.is_reserved())
+    fn own_lora(&self, actor: &Actor, id: LoraId) -> Option<&LoraRow> {
+        self.loras.get(&id).filter(|row| row.is_of(actor))
     }
 
-    /// Lets go of whatever may not stand in the way of a new reservation.
-    fn make_way(&mut self, owner: UserId, filename: &LoraFilename, now: DateTime<Utc>) {
-        for row in self.loras.values_mut() {
-            let in_the_way = row.lora.user_id == owner && row.lora.filename == *filename;
-            if in_the_way && (row.lora.status == LoraStatus::Failed || row.is_abandoned(now)) {
-                row.deleted = true;
+    /// The ready LoRA of that name; of several that share a path, the one that
+    /// its filename stands for.
+    fn named(&self, actor: &Actor, name: &LoraName) -> Option<&LoraRow> {
+        let mut ready = self
+            .loras
+            .values()
+            .filter(|row| row.is_of(actor) && row.is_ready());
+        match name {
+            LoraName::Latest(filename) => {
+                ready.find(|row| row.is_latest() && row.lora.filename == *filename)
             }
+            LoraName::Version(filename, version) => {
+                ready.find(|row| row.version() == Some(*version) && row.lora.filename == *filename)
+            }
+            LoraName::At(path) => ready
+                .filter(|row| row.path() == Some(path))
+                .max_by_key(|row| (row.is_latest(), row.lora.created_at, row.lora.id)),
         }
-        self.loras.retain(|_, row| row.has_object || !row.deleted);
-    }
-
-    fn free_blob_key(&self, id: LoraId, owner: UserId, filename: &LoraFilename) -> BlobKey {
-        let plain = BlobKey::parse(LoraPath::first(owner, filename).blob_key());
-        let taken = |key: &BlobKey| {
-            self.loras
-                .values()
-                .any(|row| row.has_object && row.lora.blob_key == *key)
-        };
-        match plain {
-            Ok(key) if !taken(&key) => key,
-            _ => BlobKey::parse(format!("user-{owner}/loras/{id}/{filename}"))
-                .expect("ids and file names are good segments"),
-        }
-    }
-
-    /// The path for these bytes; `None` if both candidates belong to others.
-    fn take_path(
-        &mut self,
-        owner: UserId,
-        filename: &LoraFilename,
-        sha256: Sha256Digest,
-    ) -> Option<LoraPath> {
-        let candidates = [
-            LoraPath::first(owner, filename),
-            LoraPath::versioned(owner, filename, &sha256),
-        ];
-        let path = candidates
-            .into_iter()
-            .find(|path| self.paths.get(path).is_none_or(|taken| *taken == sha256))?;
-        self.paths.insert(path.clone(), sha256);
-        Some(path)
     }
 
     fn is_needed(&self, id: LoraId) -> bool {
@@ -119,51 +50,23 @@ impl State {
             .values()
             .any(|row| !row.run.status.is_final() && row.lora_ids.contains(&id))
     }
+
+    fn is_due(&self, row: &LoraRow, now: DateTime<Utc>) -> bool {
+        let id = row.lora.id;
+        // An upload in pieces fails as an upload.
+        let is_abandoned = self.is_abandoned(row, now) && !self.uploads.contains_key(&id);
+        let is_over = row.deleted || row.lora.status == LoraStatus::Failed || is_abandoned;
+        row.has_object && is_over && !self.is_being_brought(id, now) && !self.is_needed(id)
+    }
 }
 
 #[async_trait]
 impl LoraRepo for FakeLoraRepo {
     async fn reserve(&self, actor: &Actor, new: NewLora) -> Result<Lora, RepoError> {
         let now = self.0.now();
-        let mut state = self.0.open()?;
-        if state.loras.contains_key(&new.id) {
-            return Err(RepoError::Conflict(Conflict::Id));
-        }
-        state.make_way(actor.user_id(), &new.filename, now);
-        if state
-            .loras
-            .values()
-            .any(|row| row.is_of(actor) && row.lora.filename == new.filename)
-        {
-            return Err(RepoError::Conflict(Conflict::LoraFilename));
-        }
-        let lora = Lora {
-            id: new.id,
-            user_id: actor.user_id(),
-            name: new.name,
-            description: new.description,
-            tags: new.tags,
-            status: match new.source {
-                LoraSource::Upload => LoraStatus::Uploading,
-                LoraSource::GoogleDrive { .. } => LoraStatus::Importing,
-            },
-            source: new.source,
-            bytes_done: 0,
-            bytes_total: new.bytes_total,
-            content: None,
-            error: None,
-            blob_key: state.free_blob_key(new.id, actor.user_id(), &new.filename),
-            filename: new.filename,
-            created_at: new.created_at,
-        };
-        let row = LoraRow {
-            lora: lora.clone(),
-            deleted: false,
-            has_object: true,
-            last_sign_of_life: now,
-        };
-        state.loras.insert(lora.id, row);
-        Ok(lora)
+        self.0
+            .open()?
+            .reserve(actor, new, now + ABANDONED_AFTER, now)
     }
 
     async fn record_progress(
@@ -178,7 +81,7 @@ impl LoraRepo for FakeLoraRepo {
             return Ok(WriteOutcome::NotFound);
         };
         row.lora.bytes_done = bytes_done;
-        row.last_sign_of_life = now;
+        row.expires_at = row.expires_at.max(now + ABANDONED_AFTER);
         Ok(WriteOutcome::Done(()))
     }
 
@@ -188,31 +91,13 @@ impl LoraRepo for FakeLoraRepo {
         id: LoraId,
         received: ReceivedLora,
     ) -> Result<WriteOutcome<Lora>, RepoError> {
+        let now = self.0.now();
         let mut state = self.0.open()?;
-        let Some(row) = state.reserved(actor, id) else {
+        if state.reserved(actor, id).is_none() {
             return Ok(WriteOutcome::NotFound);
-        };
-        let filename = row.lora.filename.clone();
-        let comfyui_path = state
-            .take_path(actor.user_id(), &filename, received.sha256)
-            .ok_or(RepoError::Conflict(Conflict::LoraFilename))?;
-        let Some(row) = state.reserved(actor, id) else {
-            return Ok(WriteOutcome::NotFound);
-        };
-        let lora = &mut row.lora;
-        lora.name = received.name;
-        lora.description = received.description;
-        lora.tags = received.tags;
-        lora.status = LoraStatus::Ready;
-        lora.bytes_done = received.file_size;
-        lora.bytes_total = Some(received.file_size);
-        lora.content = Some(LoraContent {
-            file_size: received.file_size,
-            sha256: received.sha256,
-            comfyui_path,
-            facts: received.facts,
-        });
-        Ok(WriteOutcome::Done(lora.clone()))
+        }
+        let ready = state.make_ready(id, received, now);
+        Ok(ready.map_or(WriteOutcome::NotFound, WriteOutcome::Done))
     }
 
     async fn mark_failed(
@@ -225,30 +110,42 @@ impl LoraRepo for FakeLoraRepo {
         let Some(row) = state.reserved(actor, id) else {
             return Ok(WriteOutcome::NotFound);
         };
-        row.lora.status = LoraStatus::Failed;
-        row.lora.error = Some(failure);
+        row.fail(failure);
         Ok(WriteOutcome::Done(row.lora.clone()))
     }
 
     async fn get(&self, actor: &Actor, id: LoraId) -> Result<Option<Lora>, RepoError> {
         let state = self.0.open()?;
-        let row = state.loras.get(&id).filter(|row| row.is_of(actor));
-        Ok(row.map(|row| row.lora.clone()))
+        Ok(state.own_lora(actor, id).map(|row| row.lora.clone()))
     }
 
     async fn find_ready(
         &self,
         actor: &Actor,
-        filenames: Vec<LoraFilename>,
+        names: Vec<LoraName>,
     ) -> Result<Vec<Lora>, RepoError> {
         let state = self.0.open()?;
-        Ok(state
+        let found: BTreeMap<LoraId, Lora> = names
+            .iter()
+            .filter_map(|name| state.named(actor, name))
+            .map(|row| (row.lora.id, row.lora.clone()))
+            .collect();
+        Ok(found.into_values().collect())
+    }
+
+    async fn versions(&self, actor: &Actor, id: LoraId) -> Result<Option<Vec<Lora>>, RepoError> {
+        let state = self.0.open()?;
+        let Some(asked) = state.own_lora(actor, id) else {
+            return Ok(None);
+        };
+        let mut versions: Vec<&LoraRow> = state
             .loras
             .values()
-            .filter(|row| row.is_of(actor) && row.lora.status == LoraStatus::Ready)
-            .filter(|row| filenames.contains(&row.lora.filename))
-            .map(|row| row.lora.clone())
-            .collect())
+            .filter(|row| row.is_ready())
+            .filter(|row| row.has_name(asked.lora.user_id, &asked.lora.filename))
+            .collect();
+        versions.sort_by_key(|row| std::cmp::Reverse(row.version()));
+        Ok(Some(versions.iter().map(|row| row.lora.clone()).collect()))
     }
 
     async fn list(
@@ -261,25 +158,35 @@ impl LoraRepo for FakeLoraRepo {
         let found = state
             .loras
             .values()
-            .filter(|row| row.is_of(actor) && row.matches(&filter))
+            .filter(|row| row.is_of(actor) && row.lora.superseded_at.is_none())
+            .filter(|row| row.matches(&filter))
             .map(|row| row.lora.clone());
         Ok(page_of(found, page, Lora::cursor))
     }
 
     async fn delete(&self, actor: &Actor, id: LoraId) -> Result<WriteOutcome<()>, RepoError> {
         let mut state = self.0.open()?;
-        let Some(row) = state.loras.get_mut(&id).filter(|row| row.is_of(actor)) else {
+        let Some(row) = state.own_lora(actor, id) else {
             return Ok(WriteOutcome::NotFound);
         };
-        row.deleted = true;
-        if !row.has_object {
-            state.loras.remove(&id);
+        let mut gone = vec![id];
+        if row.is_latest() {
+            let earlier = state.loras.values().filter(|other| {
+                other.is_ready()
+                    && other.lora.superseded_at.is_some()
+                    && other.has_name(row.lora.user_id, &row.lora.filename)
+            });
+            gone.extend(earlier.map(|other| other.lora.id));
+        }
+        for id in gone {
+            state.remove(id);
         }
         Ok(WriteOutcome::Done(()))
     }
 
     async fn load_for_sync(&self, ids: Vec<LoraId>) -> Result<Vec<Lora>, RepoError> {
         let state = self.0.open()?;
+        let ids: BTreeSet<LoraId> = ids.into_iter().collect();
         Ok(ids
             .iter()
             .filter_map(|id| state.loras.get(id))
@@ -293,11 +200,7 @@ impl LoraRepo for FakeLoraRepo {
         let mut due: Vec<_> = state
             .loras
             .values()
-            .filter(|row| row.has_object)
-            .filter(|row| {
-                row.deleted || row.lora.status == LoraStatus::Failed || row.is_abandoned(now)
-            })
-            .filter(|row| !state.is_needed(row.lora.id))
+            .filter(|row| state.is_due(row, now))
             .map(|row| (row.lora.created_at, row.lora.id))
             .collect();
         due.sort_unstable();
@@ -309,10 +212,9 @@ impl LoraRepo for FakeLoraRepo {
             };
             if row.is_reserved() {
                 // Its object goes next, so it must not become ready any more.
-                row.lora.status = LoraStatus::Failed;
-                row.lora.error = Some(LoraFailure {
+                row.fail(LoraFailure {
                     code: "abandoned".to_owned(),
-                    message: "the bytes stopped coming; upload the file again".to_owned(),
+                    message: "The bytes stopped coming; send the file again.".to_owned(),
                 });
             }
             loras.push(row.lora.clone());
@@ -324,11 +226,68 @@ impl LoraRepo for FakeLoraRepo {
         let mut state = self.0.open()?;
         if let Some(row) = state.loras.get_mut(&id) {
             if row.deleted {
-                state.loras.remove(&id);
+                state.erase(id);
             } else if row.lora.status == LoraStatus::Failed {
                 row.has_object = false;
             }
         }
         Ok(())
+    }
+
+    async fn paths_in_use(&self) -> Result<BTreeSet<LoraPath>, RepoError> {
+        let state = self.0.open()?;
+        let needed: HashSet<LoraId> = state
+            .runs
+            .values()
+            .filter(|row| {
+                row.run.status == RunStatus::Running
+                    || row.run.status == RunStatus::Pending && row.lives_on.is_some()
+            })
+            .flat_map(|row| row.lora_ids.iter().copied())
+            .collect();
+        Ok(needed
+            .iter()
+            .filter_map(|id| state.loras.get(id)?.path().cloned())
+            .collect())
+    }
+
+    async fn contents_at(&self, paths: Vec<LoraPath>) -> Result<Vec<PathContent>, RepoError> {
+        let state = self.0.open()?;
+        let paths: BTreeSet<LoraPath> = paths.into_iter().collect();
+        Ok(paths
+            .into_iter()
+            .filter_map(|path| {
+                let sha256 = *state.paths.get(&path)?;
+                let is_alive = state
+                    .loras
+                    .values()
+                    .any(|row| !row.deleted && row.path() == Some(&path));
+                Some(PathContent {
+                    path,
+                    sha256,
+                    is_alive,
+                })
+            })
+            .collect())
+    }
+
+    async fn known_owners(&self, owners: Vec<BlobOwner>) -> Result<BTreeSet<BlobOwner>, RepoError> {
+        let state = self.0.open()?;
+        let is_known = |owner: &BlobOwner| match owner {
+            BlobOwner::Lora(key) => state
+                .loras
+                .values()
+                .any(|row| row.has_object && row.lora.blob_key == *key),
+            BlobOwner::Upload(id) => state.uploads.contains_key(id),
+            BlobOwner::Run(user, run) => state
+                .runs
+                .get(run)
+                .is_some_and(|row| row.run.user_id == *user),
+        };
+        Ok(owners.into_iter().filter(is_known).collect())
+    }
+
+    async fn installation(&self) -> Result<Uuid, RepoError> {
+        Ok(self.0.open()?.installation)
     }
 }

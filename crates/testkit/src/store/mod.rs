@@ -1,6 +1,8 @@
 //! Every repository, the run queue and the signals, over one shared state.
 
 mod answers;
+mod copies;
+mod lora_row;
 mod loras;
 mod paging;
 mod placement;
@@ -8,6 +10,8 @@ mod queue;
 mod run_row;
 mod runs;
 mod signals;
+mod transfers;
+mod uploads;
 mod workflows;
 
 use std::collections::{HashMap, HashSet};
@@ -21,20 +25,27 @@ use atelier_domain::lora::LoraPath;
 use atelier_domain::ports::{Clock, RepoError};
 use atelier_domain::workflow::Workflow;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
+pub use copies::FakeLoraCopies;
 pub use loras::FakeLoraRepo;
 pub use queue::FakeRunQueue;
 pub use runs::FakeRunRepo;
 pub use signals::FakeRunSignals;
+pub use transfers::FakeLoraTransfers;
+pub use uploads::FakeLoraUploads;
 pub use workflows::FakeWorkflowRepo;
 
 use answers::{AnswerKey, AnswerRow};
-use loras::LoraRow;
+use copies::WantedCopy;
+use lora_row::LoraRow;
 use placement::Told;
 use run_row::RunRow;
 use signals::Watcher;
+use transfers::TransferRow;
+use uploads::UploadRow;
 
-use crate::{Outage, WallClock};
+use crate::{Outage, WallClock, random_id};
 
 /// How long after its last sign of life a reservation of the [`FakeStore`]
 /// gives way.
@@ -60,6 +71,8 @@ struct State {
     workflows: HashMap<WorkflowId, Workflow>,
     runs: HashMap<RunId, RunRow>,
     loras: HashMap<LoraId, LoraRow>,
+    transfers: HashMap<LoraId, TransferRow>,
+    uploads: HashMap<LoraId, UploadRow>,
     /// Which bytes a path was given to; never taken back.
     paths: HashMap<LoraPath, Sha256Digest>,
     /// When each user was served last, as a count of claims.
@@ -70,6 +83,10 @@ struct State {
     backends: HashMap<(String, String), Told>,
     /// Which LoRAs are on which backend's disk.
     copies: HashSet<(LoraId, String)>,
+    /// Which are asked for, the oldest first.
+    wanted_copies: Vec<WantedCopy>,
+    /// What tells this store from every other.
+    installation: Uuid,
     watchers: Vec<Watcher>,
 }
 
@@ -83,7 +100,10 @@ impl FakeStore {
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                state: Mutex::default(),
+                state: Mutex::new(State {
+                    installation: random_id(),
+                    ..State::default()
+                }),
                 clock,
                 outage: Outage::default(),
             }),
@@ -110,7 +130,22 @@ impl FakeStore {
         FakeLoraRepo(self.clone())
     }
 
-    /// What wakes whoever waits for its runs.
+    /// Its transfers of LoRAs.
+    pub fn transfers(&self) -> FakeLoraTransfers {
+        FakeLoraTransfers(self.clone())
+    }
+
+    /// Its uploads of LoRAs in pieces.
+    pub fn uploads(&self) -> FakeLoraUploads {
+        FakeLoraUploads(self.clone())
+    }
+
+    /// Where its LoRAs are on backends' disks.
+    pub fn copies(&self) -> FakeLoraCopies {
+        FakeLoraCopies(self.clone())
+    }
+
+    /// What wakes whoever waits for its runs, and for transfers.
     pub fn signals(&self) -> FakeRunSignals {
         FakeRunSignals(self.clone())
     }
@@ -121,12 +156,11 @@ impl FakeStore {
         &self.shared.outage
     }
 
-    /// Makes a reserved LoRA's last sign of life older than
-    /// [`ABANDONED_AFTER`].
+    /// Makes a reserved LoRA's last sign of life older than it is waited for.
     pub fn abandon_reservation(&self, id: LoraId) {
         let long_ago = self.now() - ABANDONED_AFTER * 2;
         if let Some(row) = self.lock().loras.get_mut(&id) {
-            row.last_sign_of_life = long_ago;
+            row.expires_at = long_ago;
         }
     }
 

@@ -102,7 +102,7 @@ impl State {
         (there, loaded, Reverse(load))
     }
 
-    fn told(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Told> {
+    pub(super) fn told(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Told> {
         self.backends
             .values()
             .filter(move |told| told.at + BACKEND_REPORT_LIFETIME > now)

@@ -10,7 +10,7 @@ use super::{Harness, a_failure};
 use crate::build::{a_new_run, a_workflow, an_actor, next_time, received};
 
 impl Harness {
-    async fn run_that_needs(&self, owner: &Actor, lora: LoraId) -> RunId {
+    pub(super) async fn run_that_needs(&self, owner: &Actor, lora: LoraId) -> RunId {
         let workflow = self.workflows.create(owner, a_workflow()).await.unwrap();
         let new = NewRun {
             lora_ids: vec![lora],

@@ -1,13 +1,17 @@
 use std::collections::BTreeSet;
 
 use atelier_domain::actor::Actor;
+use atelier_domain::digest::{Blake3Digest, Sha256Digest};
 use atelier_domain::ids::LoraId;
-use atelier_domain::lora::{LoraFilename, LoraFilter, LoraStatus, NewLora};
-use atelier_domain::ports::WriteOutcome;
+use atelier_domain::lora::{
+    BaseModel, BaseModelFamily, BaseModelFilter, Confidence, LoraFacts, LoraFilter, LoraHash,
+    LoraHashes, LoraStatus, NewLora, ReceivedLora,
+};
+use atelier_domain::ports::{LoraName, WriteOutcome};
 use atelier_domain::text::Description;
 
-use super::Harness;
-use crate::build::{a_new_lora, an_actor, name, next_time, tags};
+use super::{Harness, latest};
+use crate::build::{a_new_lora, an_actor, name, next_time, received, tags};
 use crate::conformance::{LIMITS, all_pages, page};
 
 impl Harness {
@@ -79,6 +83,7 @@ pub async fn lora_filters_narrow_the_list(h: &Harness) {
             status,
             tag: tag.map(str::to_owned),
             text: text.map(str::to_owned),
+            ..LoraFilter::default()
         };
         for limit in LIMITS {
             let listed = h.listed(&alice, &filter, limit).await;
@@ -118,8 +123,8 @@ pub async fn ready_loras_are_found_by_filename(h: &Harness) {
     let gone = h.ready(&alice, "e.safetensors", b"3").await;
     h.deleted(&alice, gone.id).await;
     h.ready(&bob, "f.safetensors", b"4").await;
-    let names = |letters: &str| -> Vec<LoraFilename> {
-        let name = |letter| LoraFilename::parse(&format!("{letter}.safetensors")).unwrap();
+    let names = |letters: &str| -> Vec<LoraName> {
+        let name = |letter| latest(&format!("{letter}.safetensors"));
         letters.chars().map(name).collect()
     };
     let find = async |letters: &str| {
@@ -145,13 +150,90 @@ pub async fn a_deleted_lora_is_gone_at_once(h: &Harness) {
     h.deleted(&alice, lora.id).await;
 
     assert_eq!(h.get(&alice, lora.id).await, None);
-    let found = h
-        .loras
-        .find_ready(&alice, vec![lora.filename.clone()])
-        .await;
+    let named = vec![LoraName::Latest(lora.filename.clone())];
+    let found = h.loras.find_ready(&alice, named).await;
     assert_eq!(found.unwrap(), []);
     assert_eq!(h.listed(&alice, &LoraFilter::default(), 50).await, []);
     let again = h.loras.delete(&alice, lora.id).await;
     assert_eq!(again.unwrap(), WriteOutcome::NotFound);
     h.reserved(&alice, "a.safetensors").await;
+}
+
+/// Families are filtered by, and so is that none is known.
+pub async fn loras_are_listed_by_base_model(h: &Harness) {
+    let alice = an_actor();
+    let of_family = async |filename: &str, family| {
+        let facts = LoraFacts {
+            base_model: Some(BaseModel {
+                family,
+                confidence: Confidence::High,
+                evidence: "its tensors".to_owned(),
+            }),
+            ..LoraFacts::default()
+        };
+        let received = ReceivedLora {
+            facts,
+            ..received(filename.as_bytes())
+        };
+        h.ready_from(&alice, a_new_lora(filename), received)
+            .await
+            .id
+    };
+    let flux = of_family("a.safetensors", BaseModelFamily::Flux1).await;
+    let large = of_family("b.safetensors", BaseModelFamily::StableDiffusionXl).await;
+    let unknown = h.ready(&alice, "c.safetensors", b"3").await.id;
+    for (wanted, expected) in [
+        (BaseModelFilter::Family(BaseModelFamily::Flux1), vec![flux]),
+        (
+            BaseModelFilter::Family(BaseModelFamily::StableDiffusionXl),
+            vec![large],
+        ),
+        (BaseModelFilter::Family(BaseModelFamily::Wan), vec![]),
+        (BaseModelFilter::Unknown, vec![unknown]),
+    ] {
+        let filter = LoraFilter {
+            base_model: Some(wanted),
+            ..LoraFilter::default()
+        };
+        assert_eq!(h.listed(&alice, &filter, 50).await, expected, "{wanted:?}");
+    }
+}
+
+/// Each hash that a file is known by finds it, for its owner alone.
+pub async fn loras_are_listed_by_hash(h: &Harness) {
+    let (alice, bob) = (an_actor(), an_actor());
+    let hashes = LoraHashes {
+        sha256: Sha256Digest::new([0xab; 32]),
+        blake3: Some(Blake3Digest::new([0xcd; 32])),
+        tensors_sha256: Some(Sha256Digest::new([0xef; 32])),
+    };
+    let full = ReceivedLora {
+        hashes,
+        ..received(b"1")
+    };
+    let lora = h
+        .ready_from(&alice, a_new_lora("a.safetensors"), full)
+        .await
+        .id;
+    h.ready(&alice, "b.safetensors", b"2").await;
+    h.reserved(&alice, "c.safetensors").await;
+    for (hash, is_known) in [
+        ("ab".repeat(32), true),
+        ("CD".repeat(32), true),
+        ("ef".repeat(32), true),
+        ("ab".repeat(5), true),
+        ("ef".repeat(6), true),
+        ("ef".repeat(5), false),
+        ("ab".repeat(6), false),
+        ("cd".repeat(5), false),
+        ("00".repeat(32), false),
+    ] {
+        let filter = LoraFilter {
+            hash: Some(LoraHash::parse(&hash).unwrap()),
+            ..LoraFilter::default()
+        };
+        let expected: &[LoraId] = if is_known { &[lora] } else { &[] };
+        assert_eq!(h.listed(&alice, &filter, 50).await, expected, "{hash}");
+        assert_eq!(h.listed(&bob, &filter, 50).await, [], "{hash}");
+    }
 }

@@ -1,9 +1,9 @@
 use atelier_domain::digest::Sha256Digest;
-use atelier_domain::lora::{LoraFilename, LoraPath, ReceivedLora};
+use atelier_domain::lora::{LoraFilename, LoraHashes, LoraPath, ReceivedLora};
 use atelier_domain::ports::WriteOutcome;
 
-use super::{Harness, path_of};
-use crate::build::{a_new_lora, an_actor, received, sha256_of};
+use super::{Harness, latest, path_of};
+use crate::build::{a_new_lora, an_actor, hashes_of, received, sha256_of};
 
 fn filename(text: &str) -> LoraFilename {
     LoraFilename::parse(text).expect("the case gives a good name")
@@ -25,7 +25,7 @@ pub async fn other_bytes_get_a_path_of_their_own(h: &Harness) {
     let alice = an_actor();
     let first = h.ready(&alice, "a.safetensors", b"1").await;
     for bytes in [b"2", b"3"] {
-        let in_the_way = h.loras.find_ready(&alice, vec![filename("a.safetensors")]);
+        let in_the_way = h.loras.find_ready(&alice, vec![latest("a.safetensors")]);
         for lora in in_the_way.await.unwrap() {
             h.deleted(&alice, lora.id).await;
         }
@@ -98,7 +98,10 @@ pub async fn a_version_path_that_is_taken_is_not_given_again(h: &Harness) {
         .await
         .unwrap();
     let details = ReceivedLora {
-        sha256: digest,
+        hashes: LoraHashes {
+            sha256: digest,
+            ..hashes_of(b"3")
+        },
         ..received(b"3")
     };
     let outcome = h.loras.mark_ready(&alice, third.id, details).await;
@@ -132,7 +135,10 @@ pub async fn of_two_uploads_at_once_none_gets_the_others_path(h: &Harness) {
     let versioned = h.reserved(&alice, "a.safetensors").await;
     let namesake = h.reserved(&alice, "a.cdcdcdcd.safetensors").await;
     let details = ReceivedLora {
-        sha256: digest,
+        hashes: LoraHashes {
+            sha256: digest,
+            ..hashes_of(b"2")
+        },
         ..received(b"2")
     };
 

@@ -1,17 +1,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use atelier_domain::digest::{Blake3Digest, Sha256Digest};
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{
-    LoraFacts, LoraFilename, LoraFilter, LoraSource, LoraStatus, NewLora, ReceivedLora,
+    BaseModel, BaseModelFamily, Confidence, LoraFacts, LoraFilter, LoraHashes, LoraSource,
+    LoraStatus, LoraVersion, NewLora, ReceivedLora,
 };
 use atelier_domain::page::PageRequest;
-use atelier_domain::ports::{Conflict, RepoError, WriteOutcome};
+use atelier_domain::ports::{Conflict, LoraName, RepoError, WriteOutcome};
 use atelier_domain::text::Description;
 use serde_json::json;
 
 use super::{Harness, a_failure, path_of};
-use crate::build::{a_new_lora, an_actor, name, received, tags};
+use crate::build::{a_new_lora, an_actor, name, received, sha256_of, tags};
 use crate::random_id;
 
 fn is_filename_conflict<T>(outcome: &Result<T, RepoError>) -> bool {
@@ -50,18 +52,26 @@ pub async fn a_reserved_lora_is_read_back(h: &Harness) {
 /// Bytes from elsewhere are `importing`, and the source is kept.
 pub async fn an_import_is_reserved_as_importing(h: &Harness) {
     let alice = an_actor();
-    let new = NewLora {
-        source: LoraSource::GoogleDrive {
+    let sources = [
+        LoraSource::GoogleDrive {
             file_id: "1AbC_-x".to_owned(),
         },
-        ..a_new_lora("a.safetensors")
-    };
+        LoraSource::Url {
+            url: "https://example.org/a.safetensors?x=1".to_owned(),
+        },
+    ];
+    for (count, source) in sources.into_iter().enumerate() {
+        let new = NewLora {
+            source,
+            ..a_new_lora(&format!("{count}.safetensors"))
+        };
 
-    let lora = h.loras.reserve(&alice, new.clone()).await.unwrap();
+        let lora = h.loras.reserve(&alice, new.clone()).await.unwrap();
 
-    assert_eq!(lora.status, LoraStatus::Importing);
-    assert_eq!(lora.source, new.source);
-    assert_eq!(h.get(&alice, new.id).await, Some(lora));
+        assert_eq!(lora.status, LoraStatus::Importing);
+        assert_eq!(lora.source, new.source);
+        assert_eq!(h.get(&alice, new.id).await, Some(lora));
+    }
 }
 
 /// An id is given once.
@@ -181,11 +191,22 @@ pub async fn a_received_lora_is_ready(h: &Harness) {
         tags: tags(&["final"]),
         file_size: 5_000_000_000,
         facts: LoraFacts {
-            base_model: Some("sd_v1-4".to_owned()),
+            base_model: Some(BaseModel {
+                family: BaseModelFamily::StableDiffusion1,
+                confidence: Confidence::Medium,
+                evidence: "Its tensors fit \"SD 1.x\".".to_owned(),
+            }),
+            title: Some("Ünï title".to_owned()),
+            rank: Some(4),
+            network_type: Some("LoRA".to_owned()),
             trigger_words: vec!["b word".to_owned(), "a, \"word\"".to_owned()],
             metadata: metadata.as_object().unwrap().clone(),
         },
-        ..received(b"1")
+        hashes: LoraHashes {
+            sha256: sha256_of(b"1"),
+            blake3: Some(Blake3Digest::new([0x12; 32])),
+            tensors_sha256: Some(Sha256Digest::new([0x34; 32])),
+        },
     };
 
     let lora = h
@@ -199,7 +220,9 @@ pub async fn a_received_lora_is_ready(h: &Harness) {
     assert_eq!(lora.error, None);
     let content = lora.content.clone().unwrap();
     assert_eq!(content.file_size, details.file_size);
-    assert_eq!(content.sha256, details.sha256);
+    assert_eq!(content.hashes, details.hashes);
+    assert_eq!(content.version, LoraVersion::FIRST);
+    assert_eq!(lora.superseded_at, None);
     assert_eq!(content.facts, details.facts);
     assert_eq!(h.get(&alice, lora.id).await, Some(lora));
 }
@@ -241,7 +264,12 @@ pub async fn another_tenant_sees_and_changes_no_lora(h: &Harness) {
     let (alice, bob) = (an_actor(), an_actor());
     let reserved = h.reserved(&alice, "a.safetensors").await;
     let ready = h.ready(&alice, "b.safetensors", b"1").await;
-    let filenames: Vec<LoraFilename> = vec![reserved.filename.clone(), ready.filename.clone()];
+    let names = vec![
+        LoraName::Latest(reserved.filename.clone()),
+        LoraName::Latest(ready.filename.clone()),
+        LoraName::Version(ready.filename.clone(), LoraVersion::FIRST),
+        LoraName::At(path_of(&ready)),
+    ];
     for lora in [&reserved, &ready] {
         let id = lora.id;
         let progress = h.loras.record_progress(&bob, id, 1).await;
@@ -250,13 +278,14 @@ pub async fn another_tenant_sees_and_changes_no_lora(h: &Harness) {
         let deleted = h.loras.delete(&bob, id).await;
 
         assert_eq!(h.get(&bob, id).await, None);
+        assert_eq!(h.loras.versions(&bob, id).await.unwrap(), None);
         assert_eq!(progress.unwrap(), WriteOutcome::NotFound);
         assert_eq!(made_ready.unwrap(), WriteOutcome::NotFound);
         assert_eq!(given_up.unwrap(), WriteOutcome::NotFound);
         assert_eq!(deleted.unwrap(), WriteOutcome::NotFound);
         assert_eq!(h.get(&alice, id).await.as_ref(), Some(lora));
     }
-    let found = h.loras.find_ready(&bob, filenames).await.unwrap();
+    let found = h.loras.find_ready(&bob, names).await.unwrap();
     assert_eq!(found, []);
     let listed = h
         .loras
