@@ -47,6 +47,7 @@ const DOMAIN_MAY_USE: &[&str] = &[
     "chrono",
     "futures-core",
     "mockall",
+    "safetensors",
     "serde",
     "serde_json",
     "thiserror",
