@@ -23,6 +23,7 @@ mod error;
 mod file_reader;
 mod folder;
 mod keys;
+mod list;
 mod options;
 mod store;
 mod writer;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_domain::ports::{
-    BlobError, BlobKey, BlobReader, BlobStat, BlobStore, BlobWriter, ByteRange,
+    BlobEntry, BlobError, BlobKey, BlobReader, BlobStat, BlobStore, BlobWriter, ByteRange,
 };
 use futures_util::StreamExt;
 use http::Method;
@@ -22,9 +22,11 @@ use tokio::runtime::Handle;
 
 use crate::connector::RuntimeConnector;
 use crate::error::{ErrorMap, misuse};
+use crate::keys::KeyMapping;
+use crate::list::{self, Wanted};
 use crate::options::{BlobOptions, BlobOptionsError, Place};
 use crate::writer::PartWriter;
-use crate::{file_reader, folder, keys::KeyMapping};
+use crate::{file_reader, folder};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -266,6 +268,48 @@ impl BlobStore for ObjectStoreBlobs {
                 other => Err(other),
             },
         }
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<BlobKey>,
+        limit: u16,
+    ) -> Result<Vec<BlobEntry>, BlobError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let wanted = Wanted {
+            prefix: prefix.to_owned(),
+            after,
+            limit: limit.into(),
+        };
+        let keys = self.keys.clone();
+        let listed = match self.kind.clone() {
+            Kind::Memory => {
+                let store = Arc::clone(&self.store);
+                self.on_runtime(async move { list::in_memory(&*store, &keys, wanted).await })
+                    .await
+            }
+            Kind::Folder(root) => {
+                let listing = move || {
+                    list::in_folder(&root, &keys, wanted).map_err(|error| {
+                        object_store::Error::Generic {
+                            store: "folder",
+                            source: Box::new(error),
+                        }
+                    })
+                };
+                let runtime = self.runtime.clone();
+                self.on_runtime(async move { runtime.spawn_blocking(listing).await? })
+                    .await
+            }
+            Kind::S3(store) => {
+                self.on_runtime(async move { list::in_bucket(&store, &keys, wanted).await })
+                    .await
+            }
+        };
+        listed.map_err(|error| self.errors.writing(&error))
     }
 
     async fn signed_url(

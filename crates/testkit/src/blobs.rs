@@ -1,45 +1,88 @@
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_domain::ports::{
-    BlobError, BlobKey, BlobReader, BlobStat, BlobStore, BlobWriter, ByteRange,
+    BlobEntry, BlobError, BlobKey, BlobReader, BlobStat, BlobStore, BlobWriter, ByteRange, Clock,
 };
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 
-use crate::Outage;
+use crate::{Outage, WallClock};
 
 /// How many bytes a chunk of a reader has.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-type Objects = Arc<Mutex<BTreeMap<BlobKey, Bytes>>>;
+type Objects = Arc<Mutex<BTreeMap<BlobKey, Object>>>;
+
+#[derive(Clone, Debug)]
+struct Object {
+    bytes: Bytes,
+    modified_at: DateTime<Utc>,
+}
 
 /// A store of objects in memory. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct InMemoryBlobs {
     objects: Objects,
+    clock: Arc<dyn Clock>,
     outage: Outage,
+}
+
+impl fmt::Debug for InMemoryBlobs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("InMemoryBlobs")
+            .field("objects", &self.objects)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for InMemoryBlobs {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl InMemoryBlobs {
     /// An empty store.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            objects: Objects::default(),
+            clock: Arc::new(WallClock),
+            outage: Outage::default(),
+        }
+    }
+
+    /// The same store, with times of writing from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Puts an object there.
     pub fn put(&self, key: &BlobKey, bytes: impl Into<Bytes>) {
-        self.objects
-            .lock()
-            .unwrap()
-            .insert(key.clone(), bytes.into());
+        self.put_at(key, bytes, self.clock.now());
+    }
+
+    /// Puts an object there as if it had been written then.
+    pub fn put_at(&self, key: &BlobKey, bytes: impl Into<Bytes>, modified_at: DateTime<Utc>) {
+        let object = Object {
+            bytes: bytes.into(),
+            modified_at,
+        };
+        self.objects.lock().unwrap().insert(key.clone(), object);
     }
 
     /// The bytes of an object, if it is visible.
     pub fn bytes_of(&self, key: &BlobKey) -> Option<Bytes> {
-        self.objects.lock().unwrap().get(key).cloned()
+        let objects = self.objects.lock().unwrap();
+        objects.get(key).map(|object| object.bytes.clone())
     }
 
     /// The keys of all visible objects, in order.
@@ -121,6 +164,28 @@ impl BlobStore for InMemoryBlobs {
         self.reachable()?;
         self.objects.lock().unwrap().remove(key);
         Ok(())
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<BlobKey>,
+        limit: u16,
+    ) -> Result<Vec<BlobEntry>, BlobError> {
+        self.reachable()?;
+        let objects = self.objects.lock().unwrap();
+        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let listed = objects
+            .range((beyond, Bound::Unbounded))
+            .filter(|(key, _)| key.as_str().starts_with(prefix))
+            .take(usize::from(limit));
+        Ok(listed
+            .map(|(key, object)| BlobEntry {
+                key: key.clone(),
+                size_bytes: object.bytes.len() as u64,
+                modified_at: object.modified_at,
+            })
+            .collect())
     }
 
     async fn signed_url(

@@ -142,3 +142,49 @@ async fn a_folder_that_went_away_fails_the_check() {
         Err(BlobError::Refused(_))
     ));
 }
+
+#[tokio::test]
+async fn what_is_no_object_is_not_listed() {
+    let harness = folder();
+    let key = key("user-1/a");
+    put(&harness.blobs, &key, &Bytes::from_static(b"x")).await;
+    let root = harness.folder.as_ref().unwrap().path().join("blobs");
+    for name in ["b#1", "c%zz", "d%~"] {
+        fs::write(root.join("user-1").join(name), "x").unwrap();
+    }
+    std::os::unix::fs::symlink(root.join("user-1/a"), root.join("user-1/link")).unwrap();
+    std::os::unix::fs::symlink("/", root.join("everything")).unwrap();
+
+    let listed = harness.blobs.list("", None, 100).await.unwrap();
+
+    let keys: Vec<_> = listed.iter().map(|entry| &entry.key).collect();
+    assert_eq!(keys, [&key]);
+}
+
+#[tokio::test]
+async fn names_longer_than_file_systems_take_are_listed() {
+    let harness = folder();
+    let keys = [
+        "%".repeat(255),
+        "ö".repeat(127),
+        format!("{}/x", "y".repeat(255)),
+    ];
+    for name in &keys {
+        put(&harness.blobs, &key(name), &Bytes::from_static(b"x")).await;
+    }
+
+    let (mut listed, mut after) = (Vec::new(), None);
+    while let [entry] = harness
+        .blobs
+        .list("", after.clone(), 1)
+        .await
+        .unwrap()
+        .as_slice()
+    {
+        after = Some(entry.key.clone());
+        listed.push(entry.key.to_string());
+    }
+
+    let [percents, umlauts, nested] = keys;
+    assert_eq!(listed, [percents, nested, umlauts]);
+}

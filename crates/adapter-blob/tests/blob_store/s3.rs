@@ -25,6 +25,11 @@ async fn a_prefix_stands_before_every_key() {
 
     assert_eq!(get(&harness.blobs, &key("site/a/x"), None).await, b"1");
     assert_eq!(harness.blobs.stat(&key("x")).await.unwrap(), None);
+    put(&harness.blobs, &key("site/ab"), &Bytes::from_static(b"2")).await;
+    let listed = below.list("", None, 10).await.unwrap();
+    let keys: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(keys, ["x"]);
+    assert_eq!(below.list("", Some(key("x")), 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -274,4 +279,19 @@ fn bytes_below(folder: &std::path::Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+#[tokio::test]
+async fn a_bucket_of_more_than_a_page_is_listed_whole() {
+    let harness = s3();
+    for number in 0..1_100 {
+        let key = key(&format!("many/{number:04}"));
+        put(&harness.blobs, &key, &Bytes::from_static(b"x")).await;
+    }
+
+    let listed = harness.blobs.list("many/", None, 2_000).await.unwrap();
+
+    assert_eq!(listed.len(), 1_100);
+    assert!(listed.is_sorted_by(|one, next| one.key < next.key));
+    assert_eq!(listed[1_099].key, key("many/1099"));
 }

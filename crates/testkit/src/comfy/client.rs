@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use atelier_domain::output::BackendFile;
 use atelier_domain::ports::{
@@ -110,6 +112,18 @@ impl ComfyClient for ScriptedComfy {
 
     async fn lora_catalogue(&self) -> Result<LoraCatalogue, ComfyError> {
         Ok(self.open()?.catalogue.clone())
+    }
+
+    async fn checkpoint_metadata(
+        &self,
+        checkpoint: &str,
+    ) -> Result<BTreeMap<String, String>, ComfyError> {
+        let state = self.open()?;
+        Ok(state
+            .checkpoint_metadata
+            .get(checkpoint)
+            .cloned()
+            .unwrap_or_default())
     }
 
     async fn connect_events(&self) -> Result<ComfyEvents, ComfyError> {

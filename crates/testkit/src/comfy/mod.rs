@@ -49,6 +49,60 @@ impl ScriptedComfy {
         self.lock().catalogue = catalogue;
     }
 
+    /// Adds files to its LoRA folders.
+    pub fn offer_loras<'a>(&self, files: impl IntoIterator<Item = &'a str>) {
+        let files = files.into_iter().map(str::to_owned);
+        self.lock().catalogue.files.extend(files);
+    }
+
+    /// Adds inputs whose options are the LoRA files, as `(class type, input)`;
+    /// the backend then has these classes.
+    pub fn offer_lora_inputs<'a>(&self, inputs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let catalogue = &mut self.lock().catalogue;
+        for (class_type, input) in inputs {
+            catalogue.classes.insert(class_type.to_owned());
+            catalogue
+                .inputs
+                .insert((class_type.to_owned(), input.to_owned()));
+        }
+    }
+
+    /// Adds classes of nodes.
+    pub fn offer_classes<'a>(&self, classes: impl IntoIterator<Item = &'a str>) {
+        let classes = classes.into_iter().map(str::to_owned);
+        self.lock().catalogue.classes.extend(classes);
+    }
+
+    /// Adds model files to the options of an input; the backend then has that
+    /// class.
+    pub fn offer_models<'a>(
+        &self,
+        class_type: &str,
+        input: &str,
+        files: impl IntoIterator<Item = &'a str>,
+    ) {
+        let catalogue = &mut self.lock().catalogue;
+        catalogue.classes.insert(class_type.to_owned());
+        let key = (class_type.to_owned(), input.to_owned());
+        let options = catalogue.models.entry(key).or_default();
+        options.extend(files.into_iter().map(str::to_owned));
+    }
+
+    /// Says what a checkpoint file says of itself.
+    pub fn set_checkpoint_metadata<'a>(
+        &self,
+        checkpoint: &str,
+        metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) {
+        let metadata = metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        self.lock()
+            .checkpoint_metadata
+            .insert(checkpoint.to_owned(), metadata);
+    }
+
     /// Puts a file where [`fetch_output`](atelier_domain::ports::ComfyClient::fetch_output) finds it, and says how
     /// the history names it, as an image of node `node_id`.
     pub fn put_image(

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use atelier_domain::output::{BackendFile, BackendFolder, BackendOutput, BackendOutputContent};
 use atelier_domain::ports::{
@@ -20,6 +20,7 @@ pub(super) struct ComfyState {
     pub(super) cancelled: Vec<String>,
     pub(super) files: HashMap<FileKey, StoredFile>,
     pub(super) catalogue: LoraCatalogue,
+    pub(super) checkpoint_metadata: HashMap<String, BTreeMap<String, String>>,
     pub(super) version: String,
     pub(super) sockets: HashMap<String, UnboundedSender<Result<ComfyEvent, ComfyError>>>,
     pub(super) sockets_opened: u64,

@@ -1,5 +1,9 @@
 //! What every [`BlobStore`] must do.
 
+mod listing;
+
+pub use listing::*;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -399,6 +403,11 @@ macro_rules! blob_store_conformance {
             odd_keys_are_kept_apart,
             many_objects_at_once_are_whole,
             a_signed_url_is_given_where_the_store_has_them,
+            objects_are_listed_by_prefix_in_order,
+            a_list_goes_on_after_a_key,
+            a_prefix_may_end_anywhere,
+            only_finished_objects_are_listed,
+            odd_keys_are_listed_as_they_are,
         }
     };
 }
