@@ -1,6 +1,7 @@
 //! Reading files: `/view` and `/view_metadata` (`reference/comfyui/PROTOCOL.md` section 2).
 
 use std::fs::Metadata;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,9 +13,11 @@ use serde_json::Value;
 use super::reply;
 use super::request::Parameters;
 use crate::instance::Instance;
-use crate::models::check_safetensors;
 use crate::output::normalize;
 use crate::picture::{decode_png, encode_jpeg, encode_png};
+
+/// Metadata of a longer header is not shown.
+const MAX_SHOWN_HEADER_BYTES: u64 = 1024 * 1024;
 
 /// `GET /view`.
 pub(super) fn show(instance: &Instance, parameters: &Parameters, headers: &HeaderMap) -> Response {
@@ -161,24 +164,41 @@ fn converted(content: &[u8], name: &str, parameters: &Parameters) -> Response {
 }
 
 /// `GET /view_metadata/{folder}?filename=`: the `__metadata__` of a safetensors file.
+///
+/// Any file below the folder is looked at, listed or not; a way out of it leads back in. Only the header is read, so that
+/// a file without its tensors has metadata, too. A header that is cut or no JSON makes the real server crash.
 pub(super) fn metadata(instance: &Instance, folder: &str, parameters: &Parameters) -> Response {
-    let listed = instance.models.list(folder).unwrap_or_default();
-    let header = parameters
+    let file = parameters
         .get("filename")
-        .filter(|name| name.ends_with(".safetensors") && listed.iter().any(|listed| listed == name))
-        .and_then(|name| instance.models.path(folder, name))
-        .and_then(|path| std::fs::File::open(path).ok())
-        .and_then(|file| {
-            let bytes = file.metadata().ok()?.len();
-            check_safetensors(file, bytes).ok()
-        });
-    match header
-        .as_ref()
-        .and_then(|header| header.get("__metadata__"))
-    {
-        Some(metadata @ Value::Object(_)) => reply::json(metadata),
-        _ => reply::empty(StatusCode::NOT_FOUND),
+        .filter(|name| name.ends_with(".safetensors"))
+        .map(|name| normalize(&format!("/{name}")))
+        .and_then(|name| instance.models.path(folder, name.trim_start_matches('/')))
+        .and_then(|path| std::fs::File::open(path).ok());
+    let header = match file.map(read_header) {
+        Some(Ok(Some(header))) => header,
+        Some(Err(_cut)) => return reply::crash(),
+        Some(Ok(None)) | None => return reply::empty(StatusCode::NOT_FOUND),
+    };
+    match serde_json::from_slice::<Value>(&header) {
+        Ok(header) => match header.get("__metadata__") {
+            Some(metadata) => reply::json(metadata),
+            None => reply::empty(StatusCode::NOT_FOUND),
+        },
+        Err(_no_json) => reply::crash(),
     }
+}
+
+/// The header of a safetensors file; `None` if it is longer than the server wants to read.
+fn read_header(mut file: std::fs::File) -> std::io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_SHOWN_HEADER_BYTES {
+        return Ok(None);
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    Ok(Some(header))
 }
 
 /// Modification time in nanoseconds and size, both hexadecimal.

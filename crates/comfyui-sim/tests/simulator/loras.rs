@@ -250,6 +250,24 @@ async fn replaced_content_is_noticed_only_after_memory_was_freed() {
 }
 
 #[tokio::test]
+async fn new_content_under_a_new_name_is_used_at_once() {
+    const OTHER: &str = "user-1/my.0123abcd.safetensors";
+    let server = Server::start().await;
+    let pixels = async |name: &str| server.pixels(&server.run(&with_lora(name, 0.9, 1)).await, "9");
+    server.write_lora(NAME, &lora_file(b"content one"));
+    let one = pixels(NAME).await;
+
+    server.write_lora(OTHER, &lora_file(b"content two"));
+    let two = pixels(OTHER).await;
+
+    assert_ne!(one, two);
+    assert_eq!(pixels(NAME).await, one, "the old path keeps its content");
+    server.write_lora("user-2/copy.safetensors", &lora_file(b"content one"));
+    let copy = pixels("user-2/copy.safetensors").await;
+    assert_eq!(copy, one, "the content decides, not the name");
+}
+
+#[tokio::test]
 async fn metadata_of_a_lora_can_be_read() {
     let server = Server::start().await;
     server.write_lora(NAME, &lora_file(b"x"));
@@ -260,19 +278,48 @@ async fn metadata_of_a_lora_can_be_read() {
             .await,
         json!({"note": "tiny"})
     );
-    for name in [
-        "broken.safetensors",
-        "none.safetensors",
-        "../loras/user-1/my.safetensors",
+    assert_eq!(
+        server
+            .get("/view_metadata/loras?filename=../x/../user-1/./my.safetensors")
+            .await,
+        json!({"note": "tiny"}),
+        "a way out leads back in"
+    );
+}
+
+#[tokio::test]
+async fn metadata_is_refused_as_the_real_server_does() {
+    let server = Server::start().await;
+    server.write_lora(NAME, &lora_file(b"x"));
+    let headed = |header: &str| {
+        let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+        [length.as_slice(), header.as_bytes()].concat()
+    };
+    server.write_lora("short.safetensors", b"x");
+    server.write_lora("text.safetensors", &headed("no JSON"));
+    server.write_lora("silent.safetensors", &headed("{}"));
+    server.write_lora("long.safetensors", &headed(&" ".repeat(1024 * 1024 + 1)));
+    server.write_lora(
+        "without-tensors.safetensors",
+        &headed(r#"{"__metadata__": {"a": "b"}, "t": {"data_offsets": [0, 9]}}"#),
+    );
+    for (path, status) in [
+        ("loras?filename=without-tensors.safetensors", 200),
+        ("loras?filename=none.safetensors", 404),
+        ("loras?filename=silent.safetensors", 404),
+        ("loras?filename=long.safetensors", 404),
+        ("loras?filename=../loras/user-1/my.safetensors", 404),
+        ("loras?filename=user-1/my.SAFETENSORS", 404),
+        ("loras?filename=user-1", 404),
+        ("loras", 404),
+        ("nosuch?filename=user-1/my.safetensors", 404),
+        ("checkpoints?filename=sim-sd15.safetensors", 404),
+        ("loras?filename=short.safetensors", 500),
+        ("loras?filename=text.safetensors", 500),
     ] {
-        let response = server
-            .send(
-                reqwest::Method::GET,
-                &format!("/view_metadata/loras?filename={name}"),
-                None,
-            )
-            .await;
-        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{name}");
+        let path = format!("/view_metadata/{path}");
+        let response = server.send(reqwest::Method::GET, &path, None).await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
     }
 }
 
