@@ -14,5 +14,5 @@ mod options;
 mod transport;
 
 pub use client::ComfyHttp;
-pub use lora_folder::MountedLoraFolder;
+pub use lora_folder::{LoraFolderOptions, MountedLoraFolder};
 pub use options::{ComfyCredentials, ComfyOptions, ComfyOptionsError};

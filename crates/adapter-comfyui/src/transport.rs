@@ -126,7 +126,17 @@ impl Transport {
         segments: &[&str],
         allowance: Allowance,
     ) -> Result<Answer, ComfyError> {
-        let ask = || self.ask(what, self.client.get(self.url(segments)), allowance);
+        self.get_url(what, self.url(segments), allowance).await
+    }
+
+    /// The same, at a whole address.
+    pub(crate) async fn get_url(
+        &self,
+        what: &'static str,
+        url: Url,
+        allowance: Allowance,
+    ) -> Result<Answer, ComfyError> {
+        let ask = || self.ask(what, self.client.get(url.clone()), allowance);
         match ask().await {
             // A connection that was kept, and that a restart had cut: only reading may be done twice.
             Err(ComfyError::AnswerLost(source)) if !source.is::<Silent>() => ask().await,

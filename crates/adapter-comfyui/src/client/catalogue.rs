@@ -1,10 +1,19 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atelier_domain::ports::{ComfyError, LoraCatalogue};
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
 use super::backend::Backend;
+use super::offered::offered;
+
+/// The only kind of file of which ComfyUI reads the metadata.
+const EXTENSION: &str = ".safetensors";
+
+/// The longest value that is taken: pictures and lists of training files are
+/// not what anybody asks a checkpoint for.
+const MAX_VALUE_BYTES: usize = 64 * 1024;
+const MAX_VALUES: usize = 1_000;
 
 impl Backend {
     pub(crate) async fn lora_catalogue(&self) -> Result<LoraCatalogue, ComfyError> {
@@ -16,11 +25,7 @@ impl Backend {
             .await?;
         let classes: Map<String, Value> = answer.json()?;
         let files = self.lora_files().await?;
-        let inputs = lora_inputs(
-            &classes,
-            &before.union(&files).map(String::as_str).collect(),
-        );
-        Ok(LoraCatalogue { files, inputs })
+        Ok(offered(&classes, files, &before))
     }
 
     async fn lora_files(&self) -> Result<BTreeSet<String>, ComfyError> {
@@ -33,110 +38,31 @@ impl Backend {
         }
         answer.json()
     }
-}
 
-/// The inputs whose options are LoRA files, all of them, and at least one.
-fn lora_inputs(classes: &Map<String, Value>, files: &BTreeSet<&str>) -> BTreeSet<(String, String)> {
-    let mut found = BTreeSet::new();
-    for (class_type, class) in classes {
-        let groups = ["required", "optional"]
-            .into_iter()
-            .filter_map(|group| class.get("input")?.get(group)?.as_object());
-        for (name, specification) in groups.flatten() {
-            if options(specification).is_some_and(|options| are_loras(options, files)) {
-                found.insert((class_type.clone(), name.clone()));
-            }
+    /// Asks what a checkpoint's header says; 404 is the answer for a file that
+    /// says nothing, and for one that is not there
+    /// (`reference/comfyui/PROTOCOL.md` section 2).
+    pub(crate) async fn checkpoint_metadata(
+        &self,
+        checkpoint: &str,
+    ) -> Result<BTreeMap<String, String>, ComfyError> {
+        if !checkpoint.ends_with(EXTENSION) {
+            return Ok(BTreeMap::new());
         }
-    }
-    found
-}
-
-/// `[[options], {}]`, or `["COMBO", {"options": [...]}]`
-/// (`reference/comfyui/PROTOCOL.md` section 9).
-fn options(specification: &Value) -> Option<&Vec<Value>> {
-    match specification.get(0)? {
-        Value::Array(options) => Some(options),
-        Value::String(kind) if kind == "COMBO" => specification.get(1)?.get("options")?.as_array(),
-        _ => None,
-    }
-}
-
-fn are_loras(options: &[Value], files: &BTreeSet<&str>) -> bool {
-    let mut names = options
-        .iter()
-        .filter(|option| !is_nothing(option))
-        .peekable();
-    names.peek().is_some()
-        && names.all(|option| option.as_str().is_some_and(|name| files.contains(name)))
-}
-
-/// The option for "no LoRA" that some loaders put before the files.
-fn is_nothing(option: &Value) -> bool {
-    option
-        .as_str()
-        .is_some_and(|text| text.trim_matches(['[', ']']).eq_ignore_ascii_case("none"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn inputs(classes: &Value, files: &[&str]) -> Vec<String> {
-        let found = lora_inputs(
-            classes.as_object().unwrap(),
-            &files.iter().copied().collect(),
-        );
-        found
-            .into_iter()
-            .map(|(class_type, input)| format!("{class_type}.{input}"))
-            .collect()
-    }
-
-    #[test]
-    fn both_shapes_of_options_are_read() {
-        let classes = json!({
-            "LoraLoader": {"input": {"required": {
-                "lora_name": [["a.safetensors", "user-1/b.safetensors"], {"tooltip": "x"}],
-                "strength_model": ["FLOAT", {"default": 1.0}]
-            }}},
-            "TrainLoraNode": {"input": {"optional": {
-                "existing_lora": ["COMBO", {"options": ["[None]", "a.safetensors", "user-1/b.safetensors"]}]
-            }}},
-            "Stack": {"input": {"required": {"lora_1": [["None", "a.safetensors"]]}}},
-            "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["sd15.safetensors"]]}}},
-            "KSampler": {"input": {"required": {"scheduler": [["normal", "karras"], {}]}}}
+        let mut url = self.transport.url(&["view_metadata", "checkpoints"]);
+        url.query_pairs_mut().append_pair("filename", checkpoint);
+        let answer = self
+            .transport
+            .get_url("/view_metadata", url, self.transport.ordinary())
+            .await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(BTreeMap::new());
+        }
+        let metadata: Map<String, Value> = answer.json()?;
+        let texts = metadata.into_iter().filter_map(|(key, value)| match value {
+            Value::String(text) if key.len() + text.len() <= MAX_VALUE_BYTES => Some((key, text)),
+            _ => None,
         });
-
-        let found = inputs(&classes, &["a.safetensors", "user-1/b.safetensors"]);
-
-        assert_eq!(
-            found,
-            [
-                "LoraLoader.lora_name",
-                "Stack.lora_1",
-                "TrainLoraNode.existing_lora"
-            ]
-        );
-    }
-
-    #[test]
-    fn without_files_no_input_is_a_lora_input() {
-        let classes = json!({
-            "LoraLoader": {"input": {"required": {"lora_name": [[], {}]}}},
-            "Other": {"input": {"required": {"x": [["None"]], "y": ["COMBO", {"options": []}]}}}
-        });
-
-        assert!(inputs(&classes, &[]).is_empty());
-    }
-
-    #[test]
-    fn odd_classes_are_passed_over() {
-        let classes = json!({
-            "A": null, "B": {"input": []}, "C": {"input": {"required": [1]}}, "D": {"input": {"required": {"x": {}}}},
-            "E": {"input": {"required": {"x": [[1, 2]], "y": ["COMBO"], "z": []}}}
-        });
-
-        assert!(inputs(&classes, &["a"]).is_empty());
+        Ok(texts.take(MAX_VALUES).collect())
     }
 }

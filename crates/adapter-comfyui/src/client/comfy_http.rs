@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -99,6 +100,15 @@ impl ComfyClient for ComfyHttp {
 
     async fn lora_catalogue(&self) -> Result<LoraCatalogue, ComfyError> {
         self.run(|backend| async move { backend.lora_catalogue().await })
+            .await
+    }
+
+    async fn checkpoint_metadata(
+        &self,
+        checkpoint: &str,
+    ) -> Result<BTreeMap<String, String>, ComfyError> {
+        let checkpoint = checkpoint.to_owned();
+        self.run(|backend| async move { backend.checkpoint_metadata(&checkpoint).await })
             .await
     }
 

@@ -4,6 +4,7 @@ mod backend;
 mod cancel;
 mod catalogue;
 mod comfy_http;
+mod offered;
 mod output;
 mod queue;
 mod state;

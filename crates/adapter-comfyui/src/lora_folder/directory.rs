@@ -3,8 +3,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps,
+    UTIME_OMIT,
+};
 use rustix::io::Errno;
+
+const NANOSECONDS: i128 = 1_000_000_000;
 
 /// Everybody may read what we install: ComfyUI runs as another user.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -17,10 +22,14 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 pub(super) struct Directory(OwnedFd);
 
 /// What tells a file apart from every other and from itself when changed.
+///
+/// The time of change is the one that nobody can put back. It also moves when
+/// nothing but the owner, the mode or a link was changed: then the bytes decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileMark {
     pub(super) size_bytes: u64,
     pub(super) modified_ns: i128,
+    pub(super) changed_ns: i128,
     pub(super) inode: u64,
 }
 
@@ -71,6 +80,17 @@ impl Directory {
     pub(super) fn open_or_create(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.0, name, flags, FILE_MODE)?.into())
+    }
+
+    /// Opens the file under a name for locking; `None` if there is none.
+    pub(super) fn open_to_lock(&self, name: &str) -> io::Result<Option<File>> {
+        // Write access, since network file systems lock with nothing less.
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn open_to_read(&self, name: &str) -> io::Result<File> {
@@ -136,6 +156,23 @@ impl Directory {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
+    /// Sets the time of a file's last modification, not durably.
+    pub(super) fn set_modified(&self, name: &str, modified_ns: i128) -> io::Result<()> {
+        let no_time = |_too_far| io::Error::from(io::ErrorKind::InvalidInput);
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: (modified_ns / NANOSECONDS).try_into().map_err(no_time)?,
+                tv_nsec: (modified_ns % NANOSECONDS).try_into().map_err(no_time)?,
+            },
+        };
+        rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
     /// The names in the directory that are UTF-8: ours are.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -151,13 +188,24 @@ impl Directory {
     }
 }
 
+/// Locks a file, unless somebody else has.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl FileMark {
     /// `None` for what is no regular file.
     pub(super) fn of(stat: &Stat) -> Option<Self> {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let nanoseconds = |seconds, rest| i128::from(seconds) * NANOSECONDS + i128::from(rest);
         is_file.then(|| Self {
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
-            modified_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+            modified_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+            changed_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
             inode: stat.st_ino,
         })
     }

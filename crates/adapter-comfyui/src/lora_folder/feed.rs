@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use atelier_domain::digest::Sha256Digest;
 use bytes::Bytes;
@@ -18,18 +19,18 @@ const PIECES: usize = 8;
 pub(super) struct Feed {
     to_disk: mpsc::Sender<Bytes>,
     to_hash: mpsc::Sender<Bytes>,
-    writing: JoinHandle<io::Result<File>>,
+    writing: JoinHandle<io::Result<()>>,
     hashing: JoinHandle<Sha256Digest>,
 }
 
 impl Feed {
-    pub(super) fn into_file(mut file: File) -> Self {
+    pub(super) fn into_file(file: Arc<File>) -> Self {
         let (to_disk, mut pieces) = mpsc::channel::<Bytes>(PIECES);
         let writing = tokio::task::spawn_blocking(move || {
             while let Some(piece) = pieces.blocking_recv() {
-                file.write_all(&piece)?;
+                (&*file).write_all(&piece)?;
             }
-            Ok(file)
+            Ok(())
         });
         let (to_hash, mut pieces) = mpsc::channel::<Bytes>(PIECES);
         let hashing = tokio::task::spawn_blocking(move || {
@@ -63,11 +64,10 @@ impl Feed {
         true
     }
 
-    /// Waits for both, and gives the file back.
-    pub(super) async fn end(self) -> io::Result<(File, Sha256Digest)> {
+    /// Waits for both.
+    pub(super) async fn end(self) -> io::Result<Sha256Digest> {
         drop((self.to_disk, self.to_hash));
-        let file = self.writing.await.map_err(io::Error::other)??;
-        let sha256 = self.hashing.await.map_err(io::Error::other)?;
-        Ok((file, sha256))
+        self.writing.await.map_err(io::Error::other)??;
+        self.hashing.await.map_err(io::Error::other)
     }
 }

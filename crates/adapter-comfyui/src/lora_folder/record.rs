@@ -1,13 +1,16 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use atelier_domain::digest::Sha256Digest;
 use atelier_domain::lora::LoraPath;
+use atelier_domain::ports::{InstalledLora, LoraFile};
+use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, FileMark};
-use super::temporary::Temporary;
+use super::part::user_folders;
 
 /// Where the records are, below the LoRA folder. ComfyUI looks into folders
 /// whose name begins with a dot, but lists no `.json` there.
@@ -15,15 +18,23 @@ const FOLDER: &str = ".atelier";
 const LOCK: &str = "lock";
 const EXTENSION: &str = ".json";
 
-/// A record is some 200 bytes; more than this is none of ours.
+/// A record being written; there is one at a time, under the lock.
+const UNFINISHED: &str = ".json.part";
+
+/// A record is some 250 bytes; more than this is none of ours.
 const MAX_RECORD_BYTES: u64 = 4096;
 
+/// A step in time that every file system can tell from none.
+const COARSE_NS: i128 = 2_000_000_000;
+
 /// What we know of a file that we installed. It is ours, and unchanged, while
-/// it carries the same mark.
+/// it carries the same mark. The time of the record's own modification is when
+/// the file was last used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) sha256: Sha256Digest,
     pub(super) mark: FileMark,
+    pub(super) used_ns: i128,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -31,7 +42,35 @@ struct StoredRecord {
     size_bytes: u64,
     sha256: String,
     modified_ns: i128,
+    changed_ns: i128,
     inode: u64,
+}
+
+impl Record {
+    /// Whether it is about this file.
+    pub(super) fn is_of(&self, file: &LoraFile) -> bool {
+        self.sha256 == file.sha256 && self.mark.size_bytes == file.size_bytes
+    }
+
+    /// Whether the file still is as it was recorded.
+    pub(super) fn fits(&self, folder: &Directory, path: &LoraPath) -> io::Result<bool> {
+        // What cannot be opened is a link or a file, so none of ours.
+        let Ok(Some(user)) = found(folder.below(&path.folder())) else {
+            return Ok(false);
+        };
+        Ok(user.mark(path.file())? == Some(self.mark))
+    }
+
+    pub(super) fn listed(&self, path: LoraPath) -> InstalledLora {
+        InstalledLora {
+            file: LoraFile {
+                path,
+                size_bytes: self.mark.size_bytes,
+                sha256: self.sha256,
+            },
+            last_used: time_of(self.used_ns),
+        }
+    }
 }
 
 /// The records, below a LoRA folder.
@@ -53,8 +92,8 @@ impl Records {
         found(root.below(FOLDER)).map(|folder| folder.map(|folder| Self { folder }))
     }
 
-    /// Waits until nobody else changes what is recorded, in this process or
-    /// another. The lock goes with the file.
+    /// Waits until nobody else changes anything, in this process or another.
+    /// The lock goes with the file.
     pub(super) fn lock(&self) -> io::Result<File> {
         let file = self.folder.open_or_create(LOCK)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
@@ -62,7 +101,7 @@ impl Records {
     }
 
     /// Reads a record. One that makes no sense is none: its file then counts
-    /// as not installed, which is safe.
+    /// as not recorded, which is safe.
     pub(super) fn read(&self, path: &LoraPath) -> io::Result<Option<Record>> {
         let Some(user) = found(self.folder.below(&path.folder()))? else {
             return Ok(None);
@@ -70,18 +109,40 @@ impl Records {
         read_record(&user, &name_of(path))
     }
 
-    pub(super) fn write(&self, path: &LoraPath, record: &Record) -> io::Result<()> {
+    /// Writes a record, durably; its file is used now. Under the lock.
+    pub(super) fn write(
+        &self,
+        path: &LoraPath,
+        sha256: Sha256Digest,
+        mark: FileMark,
+    ) -> io::Result<()> {
         let stored = StoredRecord {
-            size_bytes: record.mark.size_bytes,
-            sha256: record.sha256.to_string(),
-            modified_ns: record.mark.modified_ns,
-            inode: record.mark.inode,
+            size_bytes: mark.size_bytes,
+            sha256: sha256.to_string(),
+            modified_ns: mark.modified_ns,
+            changed_ns: mark.changed_ns,
+            inode: mark.inode,
         };
-        let (mut file, temporary) =
-            Temporary::create(self.folder.below_or_made(&path.folder())?, &name_of(path))?;
+        let user = self.folder.below_or_made(&path.folder())?;
+        let before = read_record(&user, &name_of(path))?;
+        let unfinished = format!("{}{UNFINISHED}", path.file());
+        user.remove_file(&unfinished)?;
+        let mut file = user.create(&unfinished)?;
         file.write_all(&serde_json::to_vec(&stored)?)?;
+        note_use(
+            &user,
+            &unfinished,
+            before.map_or(0, |before| before.used_ns),
+        )?;
         file.sync_all()?;
-        temporary.keep_as(&name_of(path))
+        user.rename(&unfinished, &name_of(path))?;
+        user.sync()
+    }
+
+    /// Notes that the file of a record is used, not durably. Under the lock.
+    pub(super) fn note_use(&self, path: &LoraPath, record: &Record) -> io::Result<()> {
+        let user = self.folder.below(&path.folder())?;
+        note_use(&user, &name_of(path), record.used_ns)
     }
 
     pub(super) fn remove(&self, path: &LoraPath) -> io::Result<()> {
@@ -95,15 +156,7 @@ impl Records {
     /// Every file that is recorded.
     pub(super) fn all(&self) -> io::Result<Vec<(LoraPath, Record)>> {
         let mut all = Vec::new();
-        for folder in self
-            .folder
-            .names()?
-            .into_iter()
-            .filter(|name| name.starts_with("user-"))
-        {
-            let Some(user) = found(self.folder.below(&folder))? else {
-                continue;
-            };
+        for (folder, user) in user_folders(&self.folder)? {
             for name in user.names()? {
                 let path = name
                     .strip_suffix(EXTENSION)
@@ -118,16 +171,18 @@ impl Records {
         Ok(all)
     }
 
-    /// The directories of which each may hold leftovers.
-    pub(super) fn directories(&self) -> io::Result<Vec<Directory>> {
-        let users = self
-            .folder
-            .names()?
-            .into_iter()
-            .filter(|name| name.starts_with("user-"));
-        users
-            .filter_map(|name| found(self.folder.below(&name)).transpose())
-            .collect()
+    /// Removes what was left half-written, and folders without a record. Under
+    /// the lock.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        for (folder, user) in user_folders(&self.folder)? {
+            for name in user.names()? {
+                if name.ends_with(UNFINISHED) {
+                    user.remove_file(&name)?;
+                }
+            }
+            self.folder.remove_if_empty(&folder)?;
+        }
+        Ok(())
     }
 }
 
@@ -148,6 +203,9 @@ fn read_record(user: &Directory, name: &str) -> io::Result<Option<Record>> {
     let Some(file) = found(user.open_to_read(name))? else {
         return Ok(None);
     };
+    let Some(own) = FileMark::of(&rustix::fs::fstat(&file)?) else {
+        return Ok(None);
+    };
     let mut text = Vec::new();
     file.take(MAX_RECORD_BYTES).read_to_end(&mut text)?;
     let stored = serde_json::from_slice::<StoredRecord>(&text).ok();
@@ -157,8 +215,33 @@ fn read_record(user: &Directory, name: &str) -> io::Result<Option<Record>> {
             mark: FileMark {
                 size_bytes: stored.size_bytes,
                 modified_ns: stored.modified_ns,
+                changed_ns: stored.changed_ns,
                 inode: stored.inode,
             },
+            used_ns: own.modified_ns,
         })
     }))
+}
+
+/// Every use is later than the one before, also where a clock was put back and
+/// where a file system keeps whole seconds.
+fn note_use(user: &Directory, name: &str, before_ns: i128) -> io::Result<()> {
+    for time in [now_ns().max(before_ns + 1), before_ns + COARSE_NS] {
+        user.set_modified(name, time)?;
+        let noted = user.mark(name)?.map(|mark| mark.modified_ns);
+        if noted.is_some_and(|noted| noted > before_ns) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// By the system's clock, since that is what the file system uses.
+pub(super) fn now_ns() -> i128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos().try_into().unwrap_or(0))
+}
+
+fn time_of(nanoseconds: i128) -> DateTime<Utc> {
+    DateTime::from_timestamp_nanos(i64::try_from(nanoseconds).unwrap_or(0))
 }

@@ -142,6 +142,11 @@ async fn nonsense_is_not_repeated() {
             .map(drop)
             .unwrap_err(),
         comfy.lora_catalogue().await.map(drop).unwrap_err(),
+        comfy
+            .checkpoint_metadata("a.safetensors")
+            .await
+            .map(drop)
+            .unwrap_err(),
     ] {
         assert!(matches!(error, ComfyError::Protocol(_)), "{error:?}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
