@@ -106,6 +106,7 @@ async fn no_error_shows_a_secret() {
                 .any(|secret| secret.starts_with("double-access"))
         );
         for text in texts {
+            assert!(!text.contains(ID), "which file it was is in {text}");
             for secret in &secrets {
                 assert!(!text.contains(secret), "{secret} is in {text}");
             }

@@ -82,6 +82,22 @@ async fn odd_lives_of_tokens_are_understood() {
 }
 
 #[tokio::test]
+async fn the_recorded_answer_is_understood() {
+    let site = Site::new();
+    let recorded = include_str!("../samples/token_refresh_200.json");
+    let recorded = Fault::json(200, &serde_json::from_str(recorded).unwrap());
+    site.double.fail_next(Endpoint::Token, recorded);
+    site.double.accept_token("test-access-token-a0NEWTESTONLY");
+    let drive = site.drive();
+
+    drive.metadata(ID, None).await.unwrap();
+    site.clock.advance(Duration::from_mins(50));
+    drive.metadata(ID, None).await.unwrap();
+
+    assert_eq!(site.double.count(Endpoint::Token), 1);
+}
+
+#[tokio::test]
 async fn a_new_refresh_token_takes_the_place_of_the_old_one() {
     let site = Site::new();
     let drive = site.drive();
