@@ -65,7 +65,8 @@ pub enum CopyError {
         needed_bytes: u64,
         /// How many there is room for.
         available_bytes: u64,
-        /// How many bytes the files have that runs need at the moment.
+        /// How many bytes the files have that runs need at the moment, or that
+        /// are just being installed.
         in_use_bytes: u64,
     },
     /// What was in use could not be looked up.

@@ -42,7 +42,7 @@ impl Room {
             };
             tries += 1;
             if tries > TRIES {
-                return Err(full.into());
+                return Err(self.no_room(needed_bytes, available_bytes).await?);
             }
             self.make(needed_bytes, available_bytes).await?;
         }
@@ -55,19 +55,27 @@ impl Room {
         let mut installed = self.folder.installed().await?;
         let in_use = self.loras.paths_in_use().await.map_err(CopyError::Repo)?;
         installed.sort_by_key(|lora| lora.last_used);
-        let (kept, free): (Vec<_>, Vec<_>) = installed
-            .into_iter()
-            .partition(|lora| in_use.contains(&lora.file.path));
+        installed.retain(|lora| !in_use.contains(&lora.file.path));
         let wanted = needed_bytes.saturating_sub(available_bytes);
-        let freed = self.evict(free, wanted).await?;
+        let freed = self.evict(installed, wanted).await?;
         if freed == 0 {
-            return Err(CopyError::NoRoom {
-                needed_bytes,
-                available_bytes,
-                in_use_bytes: kept.iter().map(|lora| lora.file.size_bytes).sum(),
-            });
+            return Err(self.no_room(needed_bytes, available_bytes).await?);
         }
         Ok(())
+    }
+
+    /// Whatever of ours is there now is in use, or just being installed, or else
+    /// it would be gone.
+    async fn no_room(
+        &self,
+        needed_bytes: u64,
+        available_bytes: u64,
+    ) -> Result<CopyError, CopyError> {
+        Ok(CopyError::NoRoom {
+            needed_bytes,
+            available_bytes,
+            in_use_bytes: self.folder.usage().await?.ours_bytes,
+        })
     }
 
     /// Evicts the first of these until `wanted` bytes are free; says how many
