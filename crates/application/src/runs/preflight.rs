@@ -272,8 +272,11 @@ fn backend(
     resolved: &Resolved,
     copies: &[LoraCopy],
 ) -> PreflightBackend {
-    let (missing_classes, missing_models) =
-        catalogue.map_or_else(Default::default, |catalogue| missing(graph, catalogue));
+    let (missing_classes, missing_models) = catalogue.map_or_else(Default::default, |catalogue| {
+        let (classes, mut models) = missing(graph, catalogue);
+        models.extend(missing_system_loras(resolved, catalogue));
+        (classes, models)
+    });
     let present: BTreeSet<LoraId> = copies
         .iter()
         .filter(|copy| copy.backend == name && copy.state == CopyState::Present)
@@ -331,6 +334,19 @@ fn missing(graph: &PromptGraph, catalogue: &LoraCatalogue) -> (Missing, Missing)
         }
     }
     (classes, models)
+}
+
+/// LoRA files that another backend offers.
+fn missing_system_loras(resolved: &Resolved, catalogue: &LoraCatalogue) -> Missing {
+    let of_the_system = resolved
+        .meanings
+        .iter()
+        .filter(|(_, meaning)| *meaning == LoraMeaning::System)
+        .filter_map(|(input, _)| Some((input, input.value.name().ok()?)));
+    of_the_system
+        .filter(|(_, name)| !catalogue.files.contains(*name))
+        .map(|(input, name)| (format!("{GRAPH}{}", input.pointer), name.to_owned()))
+        .collect()
 }
 
 /// Those that the workflow declares. [`PromptGraph::parse`] has refused a graph
