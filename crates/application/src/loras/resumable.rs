@@ -284,6 +284,8 @@ struct Piece {
     key: BlobKey,
     writer: Box<dyn BlobWriter>,
     bytes: u64,
+    /// How many more there may be: a write of so many was given up half-way.
+    unsure_bytes: u64,
 }
 
 impl UploadAppending {
@@ -293,6 +295,9 @@ impl UploadAppending {
     /// A file that is no LoRA is refused, and the upload given up, as soon as its
     /// first request shows it. After any error nothing more can be written.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), ResumableError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let piece_bytes = self.piece.as_ref().map_or(0, |piece| piece.bytes);
         let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if more > self.length - self.offset - piece_bytes {
@@ -312,9 +317,11 @@ impl UploadAppending {
                     key,
                     writer,
                     bytes: 0,
+                    unsure_bytes: 0,
                 })
             }
         };
+        piece.unsure_bytes = more;
         if let Err(error) = piece.writer.write(bytes).await {
             // What is in it is not known any more.
             if let Some(broken) = self.piece.take() {
@@ -322,6 +329,7 @@ impl UploadAppending {
             }
             return Err(error.into());
         }
+        piece.unsure_bytes = 0;
         piece.bytes += more;
         if piece.bytes >= self.uploads.limits.piece_bytes {
             self.keep().await?;
@@ -373,8 +381,12 @@ impl UploadAppending {
         let Some(piece) = self.piece.take() else {
             return Ok(());
         };
-        let kept = keep(&self.uploads, &self.actor, self.id, self.offset, piece).await?;
-        self.offset = kept;
+        let (uploads, actor) = (self.uploads.clone(), self.actor.clone());
+        let (id, offset) = (self.id, self.offset);
+        // On its own: it is kept also if its request is given up meanwhile.
+        let keeping = async move { keep(&uploads, &actor, id, offset, piece).await };
+        let kept = self.uploads.io.spawn(keeping.in_current_span()).await;
+        self.offset = kept.map_err(|error| BlobError::Unavailable(error.into()))??;
         Ok(())
     }
 }
@@ -418,9 +430,14 @@ async fn keep(
     starts_at: u64,
     piece: Piece,
 ) -> Result<u64, ResumableError> {
-    let Piece { key, writer, bytes } = piece;
+    let Piece {
+        key,
+        writer,
+        bytes,
+        unsure_bytes,
+    } = piece;
     let size_bytes = writer.finish().await?.size_bytes;
-    if size_bytes != bytes {
+    if !(bytes..=bytes + unsure_bytes).contains(&size_bytes) {
         let text = format!("stored {size_bytes} of {bytes} bytes");
         return Err(BlobError::Backend(text.into()).into());
     }
