@@ -14,6 +14,10 @@ fn offering(files: &[&str]) -> ScriptedComfy {
     comfy
 }
 
+fn named(name: &str, client: impl ComfyClient + 'static) -> (String, Arc<dyn ComfyClient>) {
+    (name.to_owned(), Arc::new(client))
+}
+
 fn files(cache: &CatalogueCache) -> Vec<String> {
     cache
         .known()
@@ -29,7 +33,7 @@ async fn the_whole_is_what_all_backends_offer_without_users_files() {
         "USER-x/sub/secret.safetensors",
     ]);
     let second = offering(&["b.safetensors", "styles/user-guide.safetensors"]);
-    let cache = CatalogueCache::new(vec![Arc::new(first), Arc::new(second)]);
+    let cache = CatalogueCache::new(vec![named("first", first), named("second", second)]);
     assert!(cache.known().is_none());
 
     cache.refresh().await;
@@ -48,7 +52,10 @@ async fn the_whole_is_what_all_backends_offer_without_users_files() {
 async fn a_backend_that_is_away_keeps_what_was_known_of_it() {
     let first = offering(&["a.safetensors"]);
     let second = offering(&["b.safetensors"]);
-    let cache = CatalogueCache::new(vec![Arc::new(first.clone()), Arc::new(second.clone())]);
+    let cache = CatalogueCache::new(vec![
+        named("first", first.clone()),
+        named("second", second.clone()),
+    ]);
     cache.refresh().await;
 
     first.outage().begin();
@@ -65,8 +72,7 @@ async fn a_backend_that_fails_is_not_asked_by_everybody() {
         .expect_lora_catalogue()
         .times(1)
         .returning(|| Err(ComfyError::ServerError { status: 502 }));
-    let client: Arc<dyn ComfyClient> = Arc::new(client);
-    let cache = CatalogueCache::new(vec![client]);
+    let cache = CatalogueCache::new(vec![named("main", client)]);
 
     tokio::join!(
         cache.refresh_if_older_than(Duration::from_secs(5)),

@@ -4,9 +4,7 @@ use std::time::Duration;
 use atelier_application::sync::{CopyError, LoraSync, LoraSyncError};
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::Lora;
-use atelier_domain::ports::{
-    BlobError, BlobReader, ByteStream, LoraFolder, LoraFolderError, MockBlobStore,
-};
+use atelier_domain::ports::{BlobError, BlobReader, ByteStream, LoraFolderError, MockBlobStore};
 use atelier_testkit::build::safetensors_bytes;
 use atelier_testkit::{FolderBackdoor as _, InMemoryLoraFolder, random_id};
 use bytes::Bytes;
@@ -15,12 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::support::House;
 
 fn sync_to(house: &House, folder: &InMemoryLoraFolder) -> LoraSync {
-    let folder: Arc<dyn LoraFolder> = Arc::new(folder.clone());
-    LoraSync::new(
-        Arc::new(house.store.loras()),
-        Arc::new(house.blobs.clone()),
-        folder,
-    )
+    house.sync(folder, Arc::new(house.blobs.clone()))
 }
 
 fn cause(error: &LoraSyncError) -> &CopyError {
@@ -48,11 +41,7 @@ async fn runs_that_need_the_same_file_share_one_copy() {
             bytes: slowly(bytes),
         })
     });
-    let sync = LoraSync::new(
-        Arc::new(house.store.loras()),
-        Arc::new(blobs),
-        Arc::new(house.folder.clone()),
-    );
+    let sync = house.sync(&house.folder, Arc::new(blobs));
     let plan = sync.plan(&[lora.id]).await.unwrap();
     assert!(!plan.is_complete());
     assert_eq!(plan.missing_bytes(), safetensors_bytes(1).len() as u64);
@@ -156,10 +145,16 @@ async fn a_full_disk_and_a_store_that_is_away_are_told_apart() {
         .await
         .unwrap_err();
 
-    assert!(matches!(
-        cause(&full),
-        CopyError::Folder(LoraFolderError::Full { .. })
-    ));
+    assert!(
+        matches!(
+            full,
+            LoraSyncError::NeverFits {
+                capacity_bytes: 10,
+                ..
+            }
+        ),
+        "{full:?}"
+    );
     assert!(!full.is_transient());
     assert!(away.is_transient());
 }

@@ -2,11 +2,14 @@
 
 mod attendance;
 mod cancelling;
+mod caretaking;
 mod cleaning;
 mod deadlines;
 mod endings;
 mod following;
 mod lora_syncing;
+mod orphans;
 mod outputs;
 mod submitting;
 mod survival;
+mod uploads;

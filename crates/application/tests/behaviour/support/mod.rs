@@ -1,37 +1,46 @@
 //! A whole Atelier of fakes.
 
+mod depot;
 mod queue;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
-use atelier_application::loras::{LoraDetails, UploadLora};
+use atelier_application::loras::{
+    LoraDetails, ResumableUploads, UploadLimits, UploadLora, UploadLoraError, Uploaded,
+};
 use atelier_application::runs::{
     RetryRun, RunLimits, Submission, SubmitRequest, SubmitRun, SubmitRunError,
 };
+use atelier_application::sync::{LoraSync, LoraSyncParts};
+use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_domain::actor::Actor;
 use atelier_domain::graph::{GraphJson, PromptGraph};
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::lora::Lora;
 use atelier_domain::ports::{
-    ClaimOutcome, ClaimedRun, Clock as _, ComfyClient, LoraCatalogue, RunQueue, RunRepo as _,
-    WorkflowRepo as _, WriteOutcome,
+    BlobStore, ClaimOutcome, ClaimedRun, Clock as _, ComfyClient, LoraCatalogue, RunQueue,
+    RunRepo as _, WorkflowRepo as _, WriteOutcome,
 };
 use atelier_domain::run::Run;
 use atelier_domain::validation::Violation;
 use atelier_domain::workflow::NewWorkflow;
 use atelier_testkit::build::{a_workflow, an_actor, safetensors_bytes};
 use atelier_testkit::{
-    FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews, ManualClock, ScriptedComfy,
-    SequentialIds, wait_until,
+    FakeRemote, FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews, ManualClock,
+    ScriptedComfy, SequentialIds, wait_until,
 };
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use depot::{Depot, Serving, new_upload};
 pub(crate) use queue::RecordingQueue;
+pub(crate) use told::RecordingTransfers;
 
 /// Longer than any test goes on, by the clock that jumps.
 pub(crate) const LONG: Duration = Duration::from_hours(1);
@@ -49,6 +58,15 @@ pub(crate) fn enqueued(submission: Submission) -> Run {
     match submission {
         Submission::Enqueued { run, .. } => *run,
         Submission::Replayed(answer) => panic!("it came before: {answer:?}"),
+    }
+}
+
+/// The LoRA of an upload whose bytes were not there before.
+#[track_caller]
+pub(crate) fn new_lora(uploaded: Uploaded) -> Lora {
+    match uploaded {
+        Uploaded::New(lora) => *lora,
+        Uploaded::Same(lora) => panic!("it was there before: {lora:?}"),
     }
 }
 
@@ -72,10 +90,13 @@ impl House {
         let client: Arc<dyn ComfyClient> = Arc::new(comfy.clone());
         Self {
             store: FakeStore::with_clock(Arc::clone(&clock) as _),
+            blobs: InMemoryBlobs::new().with_clock(Arc::clone(&clock) as _),
             clock,
-            blobs: InMemoryBlobs::new(),
             folder: InMemoryLoraFolder::new(),
-            catalogue: Arc::new(CatalogueCache::new(vec![Arc::clone(&client)])),
+            catalogue: Arc::new(CatalogueCache::new(vec![(
+                "main".to_owned(),
+                Arc::clone(&client),
+            )])),
             client,
             comfy,
             previews: InMemoryPreviews::new(),
@@ -98,6 +119,18 @@ impl House {
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             max_bytes: 1024 * 1024,
+        }
+    }
+
+    pub(crate) fn resumable(&self) -> ResumableUploads {
+        ResumableUploads {
+            uploads: Arc::new(self.store.uploads()),
+            loras: Arc::new(self.store.loras()),
+            blobs: Arc::new(self.blobs.clone()),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+            limits: UploadLimits::default(),
+            io: Handle::current(),
         }
     }
 
@@ -126,13 +159,27 @@ impl House {
 
     /// A ready LoRA of the actor's; another `fill` is another content.
     pub(crate) async fn lora(&self, filename: &str, fill: u8) -> Lora {
+        new_lora(self.upload(filename, fill, false).await.unwrap())
+    }
+
+    /// The same as the next version of what is there.
+    pub(crate) async fn next_version(&self, filename: &str, fill: u8) -> Lora {
+        new_lora(self.upload(filename, fill, true).await.unwrap())
+    }
+
+    /// Sends a file in one piece.
+    pub(crate) async fn upload(
+        &self,
+        filename: &str,
+        fill: u8,
+        replaces: bool,
+    ) -> Result<Uploaded, UploadLoraError> {
         let mut upload = self
             .uploads()
-            .begin(self.actor.clone(), filename, None)
-            .await
-            .unwrap();
-        upload.write(safetensors_bytes(fill)).await.unwrap();
-        upload.finish(LoraDetails::default()).await.unwrap()
+            .begin(self.actor.clone(), filename, None, replaces)
+            .await?;
+        upload.write(safetensors_bytes(fill)).await?;
+        upload.finish(LoraDetails::default()).await
     }
 
     pub(crate) async fn workflow(&self, graph: &Value) -> WorkflowId {
@@ -195,6 +242,17 @@ impl House {
         claimed.run_id
     }
 
+    /// Copies into a folder of backend `main`'s.
+    pub(crate) fn sync(&self, folder: &InMemoryLoraFolder, blobs: Arc<dyn BlobStore>) -> LoraSync {
+        LoraSync::new(LoraSyncParts {
+            backend: "main".to_owned(),
+            loras: Arc::new(self.store.loras()),
+            copies: Arc::new(self.store.copies()),
+            blobs,
+            folder: Arc::new(folder.clone()),
+        })
+    }
+
     pub(crate) fn worker_on(&self, queue: Arc<dyn RunQueue>) -> Worker {
         self.assemble(queue, vec![self.backend("main", Arc::clone(&self.client))])
     }
@@ -221,6 +279,19 @@ impl House {
         Worker::new(WorkerParts {
             queue,
             loras: Arc::new(self.store.loras()),
+            uploads: Arc::new(self.store.uploads()),
+            copies: Arc::new(self.store.copies()),
+            transferring: Arc::new(Transferring::new(
+                Arc::new(self.store.transfers()),
+                Arc::new(self.blobs.clone()),
+                Arc::new(self.store.signals()),
+                Arc::clone(&self.ids) as _,
+                RemoteSources {
+                    google_drive: Arc::new(FakeRemote::drive()),
+                    web: Arc::new(FakeRemote::web()),
+                },
+                TransferSettings::default(),
+            )),
             blobs: Arc::new(self.blobs.clone()),
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.previews.clone()),
