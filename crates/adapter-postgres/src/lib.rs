@@ -7,8 +7,8 @@
 //! | role | for | bound by row-level security |
 //! |---|---|---|
 //! | `authenticated` | reading as a person; writing workflows | yes, as at Supabase's Data API |
-//! | `atelier_writer` | what only the server may write for a person: enqueueing a checked run, cancelling it, LoRAs | yes, to the person's rows |
-//! | `service_role` | workers and cleaning | no (`BYPASSRLS`) |
+//! | `atelier_writer` | what only the server may write for a person: enqueueing a checked run, cancelling it, LoRAs, uploads, imports | yes, to the person's rows |
+//! | `service_role` | workers, transfers and cleaning | no (`BYPASSRLS`) |
 //!
 //! A person with an access token can reach the tables past the server, through Supabase's Data API. `authenticated`
 //! therefore has no right to write runs, outputs, events or LoRAs at all: nobody forges an output, marks a run

@@ -46,9 +46,12 @@ const TAKE: &str = concat!(
      where lora.deleted_at is null and lora.status = 'ready' order by taken.requested_at"
 );
 
-const GONE: &str =
-    "delete from public.comfyui_lora_copies as copy using public.comfyui_lora_models as lora \
-     where copy.backend = $1 and lora.id = copy.lora_id and lora.comfyui_path = any ($2)";
+/// In one order, as several workers may serve a backend.
+const GONE: &str = "\
+    delete from public.comfyui_lora_copies where (lora_id, backend) in ( \
+      select copy.lora_id, copy.backend from public.comfyui_lora_copies as copy \
+      join public.comfyui_lora_models as lora on lora.id = copy.lora_id \
+      where copy.backend = $1 and lora.comfyui_path = any ($2) order by copy.lora_id for update of copy)";
 
 #[derive(QueryableByName)]
 struct CopyRow {

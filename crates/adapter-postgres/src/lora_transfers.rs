@@ -12,9 +12,7 @@ use atelier_domain::ports::{
     TransferClaim, TransferWork,
 };
 use diesel::prelude::OptionalExtension;
-use diesel::sql_types::{
-    Array, BigInt, Int4, Interval, Json, Nullable, Text, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Int4, Interval, Json, Nullable, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::connect::Connector;
 use crate::previews::{PICTURES, PreviewHub, WISHES};
 
-/// Where the triggers say which run changed.
+/// Where the triggers say which run changed; of a transfer of a LoRA, that a run waits which does not exist.
 const RUNS: &str = "atelier_runs";
 
 /// The first pause before connecting again; it doubles up to the last.

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::RunId;
-use atelier_domain::lora::LoraFilter;
+use atelier_domain::lora::{LoraFilter, LoraStatus, NewLora};
 use atelier_domain::page::PageRequest;
 use atelier_domain::ports::{
-    BlobError, BlobStore as _, ClaimOutcome, Clock, LoraFolder as _, LoraFolderError,
-    LoraRepo as _, QueueError, RepoError, RunQueue as _, RunRepo as _, WorkflowRepo as _,
+    BlobError, BlobStore as _, ClaimOutcome, Clock, LoraCopies as _, LoraFolder as _,
+    LoraFolderError, LoraRepo as _, LoraTransfers as _, LoraUploads as _, QueueError, RepoError,
+    RunQueue as _, RunRepo as _, TransferClaim, WorkflowRepo as _,
 };
 use atelier_domain::run::{RunFilter, RunStatus};
 use atelier_domain::workflow::WorkflowFilter;
-use atelier_testkit::build::{a_claim, a_new_lora, a_new_run, a_workflow, an_actor};
+use atelier_testkit::build::{
+    a_claim, a_new_lora, a_new_run, a_transfer_claim, a_workflow, an_actor, an_import, import_terms,
+};
 use atelier_testkit::{
     ABANDONED_AFTER, FakeStore, InMemoryBlobs, InMemoryLoraFolder, ManualClock, claim, enqueue,
 };
@@ -69,6 +72,55 @@ async fn a_reservation_is_abandoned_by_the_stores_clock() {
 }
 
 #[tokio::test]
+async fn a_transfer_is_lost_and_given_back_by_the_stores_clock() {
+    let (store, clock) = store_with_clock();
+    let (alice, transfers) = (an_actor(), store.transfers());
+    let new = an_import("a.safetensors");
+    transfers.begin(&alice, new, import_terms()).await.unwrap();
+    let claim = TransferClaim {
+        lease: SECOND * 2,
+        ..a_transfer_claim()
+    };
+    let first = transfers.claim(claim).await.unwrap().unwrap();
+    clock.advance(SECOND);
+    assert_eq!(transfers.claim(a_transfer_claim()).await.unwrap(), None);
+    clock.advance(SECOND);
+    let second = transfers.claim(a_transfer_claim()).await.unwrap().unwrap();
+    assert_eq!((first.attempt, second.attempt), (1, 2));
+
+    transfers
+        .postpone(second.lora.id, second.token, SECOND * 2)
+        .await
+        .unwrap();
+    clock.advance(SECOND);
+    assert_eq!(transfers.claim(a_transfer_claim()).await.unwrap(), None);
+    clock.advance(SECOND);
+    assert!(transfers.claim(a_transfer_claim()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_upload_expires_by_the_stores_clock() {
+    let (store, clock) = store_with_clock();
+    let (alice, uploads) = (an_actor(), store.uploads());
+    let new = NewLora {
+        bytes_total: Some(4),
+        ..a_new_lora("a.safetensors")
+    };
+    let (id, until) = (new.id, clock.now() + SECOND);
+    let created = uploads.create(&alice, new, String::new(), until).await;
+    created.unwrap();
+
+    clock.advance(SECOND);
+    assert_eq!(uploads.finished(10).await.unwrap(), []);
+    clock.advance(SECOND);
+
+    let finished = uploads.finished(10).await.unwrap();
+    assert_eq!(finished.len(), 1);
+    let upload = uploads.get(&alice, id).await.unwrap().unwrap();
+    assert_eq!(upload.status, LoraStatus::Failed);
+}
+
+#[tokio::test]
 async fn a_queue_position_is_the_number_of_claims_to_come_first() {
     let store = FakeStore::new();
     let (alice, bob) = (an_actor(), an_actor());
@@ -109,6 +161,12 @@ async fn an_outage_makes_every_repository_unavailable_and_passes() {
     assert!(matches!(listed.await, Err(RepoError::Unavailable(_))));
     let claimed = store.queue().claim(a_claim("backend")).await;
     assert!(matches!(claimed, Err(QueueError::Unavailable(_))));
+    let claimed = store.transfers().claim(a_transfer_claim()).await;
+    assert!(matches!(claimed, Err(RepoError::Unavailable(_))));
+    let finished = store.uploads().finished(10).await;
+    assert!(matches!(finished, Err(RepoError::Unavailable(_))));
+    let states = store.copies().states(&alice, Vec::new()).await;
+    assert!(matches!(states, Err(RepoError::Unavailable(_))));
 
     store.outage().end();
     let claimed = store.queue().claim(a_claim("backend")).await;

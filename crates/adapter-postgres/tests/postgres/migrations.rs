@@ -1,8 +1,10 @@
 //! Migrating: from nothing and back, twice, at once, by whom, and what belongs to somebody else.
 
-use atelier_domain::ports::{RepoError, WorkflowRepo};
-use atelier_postgres::{MIGRATIONS, MigrateError, PgOptions, migrate};
-use atelier_testkit::build::{a_workflow, an_actor};
+use atelier_domain::actor::Actor;
+use atelier_domain::lora::NewLora;
+use atelier_domain::ports::{AppendOutcome, LoraUploads, RepoError, WorkflowRepo};
+use atelier_postgres::{MIGRATIONS, MigrateError, PgLoraUploads, PgOptions, migrate};
+use atelier_testkit::build::{a_new_lora, a_piece, a_workflow, an_actor};
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection};
 use diesel_migrations::MigrationHarness;
 
@@ -166,6 +168,23 @@ async fn what_is_not_ours_is_not_touched() {
     }
 }
 
+/// An upload in one piece, which waits for a worker.
+async fn upload_whole(uploads: &PgLoraUploads, owner: &Actor) {
+    let new = NewLora {
+        bytes_total: Some(4),
+        ..a_new_lora("a.safetensors")
+    };
+    let (id, at) = (new.id, new.created_at);
+    let created = uploads.create(owner, new, String::new(), at).await;
+    created.unwrap();
+    let appended = uploads.append(owner, id, a_piece(owner, id, 0, 4), 1, at);
+    let complete = AppendOutcome::Appended {
+        offset: 4,
+        is_complete: true,
+    };
+    assert_eq!(appended.await.unwrap(), complete);
+}
+
 /// Deleting an account at Supabase Auth deletes what it owned, also while runs wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_takes_its_rows_with_it() {
@@ -177,6 +196,7 @@ async fn an_account_takes_its_rows_with_it() {
         let workflow = store.workflows().create(actor, a_workflow()).await.unwrap();
         let run = atelier_testkit::build::a_new_run(workflow.id);
         atelier_testkit::enqueue(&store.runs(), actor, run).await;
+        upload_whole(&store.uploads(), actor).await;
     }
     let admin = database.admin().await;
 
@@ -191,6 +211,10 @@ async fn an_account_takes_its_rows_with_it() {
         "comfyui_workflows",
         "comfyui_workflow_runs",
         "comfyui_run_events",
+        "comfyui_lora_models",
+        "comfyui_lora_uploads",
+        "comfyui_lora_upload_pieces",
+        "comfyui_lora_transfers",
     ] {
         let left = scalar(&admin, &format!("select count(*) from public.{table}")).await;
         assert_eq!(left.as_deref(), Some("1"), "{table}");

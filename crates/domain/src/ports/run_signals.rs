@@ -7,7 +7,8 @@ use crate::ids::RunId;
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunTopic {
-    /// A run was put into the queue, or back into it.
+    /// A run was put into the queue, or back into it; or a transfer of a LoRA
+    /// waits for a worker.
     Queue,
     /// Something happened to this run.
     Run(RunId),

@@ -83,6 +83,8 @@ pub async fn a_failed_lora_is_due_and_stays_for_its_owner(h: &Harness) {
     assert_eq!(read.error, Some(a_failure()));
     h.deleted(&alice, failed.id).await;
     assert_eq!(h.get(&alice, failed.id).await, None);
+    assert!(!h.is_due(failed.id).await, "its object is gone already");
+    assert!(!h.is_kept(failed.id).await);
 }
 
 /// Once its object may be cleaned away, bytes that come late do not make it
