@@ -13,7 +13,7 @@ use super::clean::{adopt, evict, installed, remove, sweep, unrecorded};
 use super::directory::Directory;
 use super::install::install;
 use super::record::Records;
-use super::room::ours_bytes;
+use super::room::{free_bytes, ours_bytes};
 use super::root::{LoraFolderOptions, Root};
 use super::verify::is_verified;
 
@@ -100,13 +100,13 @@ impl LoraFolder for MountedLoraFolder {
     }
 
     async fn usage(&self) -> Result<FolderUsage, LoraFolderError> {
-        let quota_bytes = self.root.0.quota_bytes;
+        let options = self.root.0.clone();
         self.root
             .work(move |folder| {
                 Ok(FolderUsage {
                     ours_bytes: counted(folder)?,
-                    free_bytes: folder.free_bytes()?,
-                    quota_bytes,
+                    free_bytes: free_bytes(folder, &options)?,
+                    quota_bytes: options.quota_bytes,
                 })
             })
             .await

@@ -75,7 +75,7 @@ pub enum LoraPresence {
 pub struct FolderUsage {
     /// How many bytes our files have, those being installed included.
     pub ours_bytes: u64,
-    /// How many bytes its disk has left.
+    /// How many bytes its disk has left for our files.
     pub free_bytes: u64,
     /// How many bytes our files may have.
     pub quota_bytes: Option<u64>,
