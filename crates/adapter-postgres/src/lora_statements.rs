@@ -84,7 +84,7 @@ pub(crate) const LOAD: &str = concat!(
 
 /// What was abandoned becomes failed in the same statement: its object goes next, so it must not become ready. An
 /// upload in pieces fails as an upload instead. What a worker may be writing at this moment waits for the end of its
-/// lease. A LoRA is needed by its owner's runs alone.
+/// lease. A LoRA is needed by its owner's runs alone; each sort of them that is not over has an index.
 pub(crate) const DUE_FOR_CLEANING: &str = concat!(
     "with due as ( \
        select lora.id from public.comfyui_lora_models as lora \
@@ -96,7 +96,11 @@ pub(crate) const DUE_FOR_CLEANING: &str = concat!(
        and not exists (select from public.comfyui_lora_transfers as transfer \
          where transfer.lora_id = lora.id and transfer.lease_until > clock_timestamp()) \
        and not exists (select from public.comfyui_workflow_runs as run \
-         where run.user_id = lora.user_id and run.status = 'pending' and lora.id = any (run.lora_ids)) \
+         where run.user_id = lora.user_id and run.status = 'pending' and run.lives_on is null \
+           and lora.id = any (run.lora_ids)) \
+       and not exists (select from public.comfyui_workflow_runs as run \
+         where run.user_id = lora.user_id and run.status = 'pending' and run.lives_on is not null \
+           and lora.id = any (run.lora_ids)) \
        and not exists (select from public.comfyui_workflow_runs as run \
          where run.user_id = lora.user_id and run.status = 'running' and lora.id = any (run.lora_ids)) \
        order by lora.created_at, lora.id limit $1 for no key update of lora skip locked \
