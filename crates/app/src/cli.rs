@@ -241,6 +241,11 @@ mod tests {
             "--run-timeout-seconds=0",
             "--max-run-timeout-seconds=0",
             "--max-pending-runs=0",
+            "--max-unfinished-imports=0",
+            "--upload-expiry-seconds=0",
+            "--orphan-age-seconds=0",
+            "--lora-quota-bytes=0",
+            "--lora-keep-free-bytes=x",
         ]);
 
         let told = arguments
@@ -265,6 +270,11 @@ mod tests {
             "ATELIER_RUN_TIMEOUT_SECONDS",
             "ATELIER_MAX_RUN_TIMEOUT_SECONDS",
             "ATELIER_MAX_PENDING_RUNS",
+            "ATELIER_MAX_UNFINISHED_IMPORTS",
+            "ATELIER_UPLOAD_EXPIRY_SECONDS",
+            "ATELIER_ORPHAN_AGE_SECONDS",
+            "ATELIER_LORA_QUOTA_BYTES",
+            "ATELIER_LORA_KEEP_FREE_BYTES",
         ] {
             assert!(
                 told.contains(&format!("\n  {variable}: ")),

@@ -94,7 +94,9 @@ impl Running {
         let api = web::Data::new(Api::new(
             assembly.ports(verifier),
             Limits {
-                lora_bytes: config.server.max_lora_bytes,
+                lora_bytes: assembly.max_lora_bytes(),
+                unfinished_imports: config.intake.max_unfinished_imports,
+                upload_expiry: config.intake.upload_expiry,
                 runs: RunLimits {
                     default_timeout: config.runs.default_timeout,
                     max_timeout: config.runs.max_timeout,

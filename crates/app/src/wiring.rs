@@ -5,27 +5,35 @@ use std::time::Duration;
 
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
+use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_blob::BlobOptions;
 use atelier_comfyui::{
-    ComfyCredentials, ComfyHttp, ComfyOptions, ComfyOptionsError, MountedLoraFolder,
+    ComfyCredentials, ComfyHttp, ComfyOptions, ComfyOptionsError, LoraFolderOptions,
+    MountedLoraFolder,
 };
 use atelier_domain::ids::UserId;
-use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, TokenVerifier};
+use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, RemoteSource, TokenVerifier};
+use atelier_drive::{
+    DriveCredentials, DriveOptions, DriveOptionsError, DriveVariables, GoogleDrive,
+};
 use atelier_identity::{AccessToken, SignError, SupabaseOptions, SupabaseTokens};
 use atelier_postgres::{MigrateError, PgOptions, PgStore};
+use atelier_web::{HostRule, WebDownloads, WebOptions};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::clock::{RandomIds, SystemClock};
-use crate::config::Mistakes;
 use crate::config::backend::{BackendConfig, ComfyuiCredentials};
 use crate::config::blob::BlobConfig;
 use crate::config::comfyui::ComfyuiConfig;
 use crate::config::database::{DatabaseConfig, MigrateConfig};
+use crate::config::drive::{self, DriveConfig};
 use crate::config::identity::IdentityConfig;
+use crate::config::loras::{IMPORT_HOSTS, LoraConfig};
 use crate::config::work::WorkConfig;
 use crate::config::worker::WorkerConfig;
+use crate::config::{Mistakes, Secret};
 use crate::http::Ports;
 use crate::http::health::Check;
 use crate::logging::Chain;
@@ -39,9 +47,14 @@ pub(crate) struct Assembly {
     blobs: Arc<dyn BlobStore>,
     backends: Vec<Backend>,
     catalogue: Arc<CatalogueCache>,
+    sources: RemoteSources,
+    transferring: Arc<Transferring>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
+    /// What this process is called in the tables: as no other.
+    process: String,
     worker: WorkerConfig,
+    max_lora_bytes: u64,
 }
 
 impl Assembly {
@@ -52,20 +65,50 @@ impl Assembly {
     pub(crate) fn build(config: WorkConfig, io: &Handle) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let ids: Arc<dyn IdGen> = Arc::new(RandomIds);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_database(&config.database, io, &mut mistakes);
         let blobs = open_blobs(config.blob, io, &mut mistakes);
+        let google_drive = open_drive(&config.drive, &clock, io, &mut mistakes);
+        let web = open_web(&config.loras, io, &mut mistakes);
         let backends = open_backends(config.comfyui, &ids, io, &mut mistakes);
-        let ((store, blobs), backends) = mistakes.check(store.zip(blobs).zip(Some(backends)))?;
-        let clients = backends.iter().map(|backend| Arc::clone(&backend.client));
+        let ((store, blobs), (google_drive, web)) =
+            mistakes.check(store.zip(blobs).zip(google_drive.zip(web)))?;
+        let sources = RemoteSources { google_drive, web };
+        let process = format!("atelier-{}-{}", std::process::id(), ids.new_id());
+        let transferring = Transferring::new(
+            Arc::new(store.transfers()),
+            Arc::clone(&blobs),
+            Arc::new(store.signals()),
+            Arc::clone(&ids),
+            sources.clone(),
+            TransferSettings {
+                worker: process.clone(),
+                max_bytes: config.loras.max_lora_bytes,
+                lease: config.worker.lease,
+                ..TransferSettings::default()
+            },
+        );
+        let clients = backends
+            .iter()
+            .map(|backend| (backend.name.clone(), Arc::clone(&backend.client)));
         Ok(Self {
             catalogue: Arc::new(CatalogueCache::new(clients.collect())),
-            clock: Arc::new(SystemClock),
+            transferring: Arc::new(transferring),
             worker: config.worker,
+            max_lora_bytes: config.loras.max_lora_bytes,
             store,
             blobs,
             backends,
+            sources,
+            clock,
             ids,
+            process,
         })
+    }
+
+    /// The largest LoRA file, in bytes.
+    pub(crate) fn max_lora_bytes(&self) -> u64 {
+        self.max_lora_bytes
     }
 
     /// What the API stands on.
@@ -75,6 +118,11 @@ impl Assembly {
             workflows: Arc::new(self.store.workflows()),
             runs: Arc::new(self.store.runs()),
             loras: Arc::new(self.store.loras()),
+            transfers: Arc::new(self.store.transfers()),
+            uploads: Arc::new(self.store.uploads()),
+            copies: Arc::new(self.store.copies()),
+            sources: self.sources.clone(),
+            transferring: Arc::clone(&self.transferring),
             blobs: Arc::clone(&self.blobs),
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.store.previews()),
@@ -94,6 +142,9 @@ impl Assembly {
         Worker::new(WorkerParts {
             queue: Arc::new(self.store.queue()),
             loras: Arc::new(self.store.loras()),
+            uploads: Arc::new(self.store.uploads()),
+            copies: Arc::new(self.store.copies()),
+            transferring: Arc::clone(&self.transferring),
             blobs: Arc::clone(&self.blobs),
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.store.previews()),
@@ -102,7 +153,7 @@ impl Assembly {
             ids: Arc::clone(&self.ids),
             backends: self.backends.clone(),
             settings: WorkerSettings {
-                worker: format!("atelier-{}-{}", std::process::id(), self.ids.new_id()),
+                worker: self.process.clone(),
                 lease: self.worker.lease,
                 // A run that lost its worker waits for its lease, and not much longer.
                 recovery: (self.worker.lease / 3)
@@ -110,6 +161,7 @@ impl Assembly {
                 cleaning: self.worker.cleaning,
                 patience: self.worker.patience,
                 affinity: self.worker.affinity,
+                orphan_age: self.worker.orphan_age,
                 ..WorkerSettings::default()
             },
         })
@@ -197,6 +249,66 @@ fn open_blobs(
     }
 }
 
+/// Without credentials it still serves people who lend a token of their own.
+fn open_drive(
+    config: &DriveConfig,
+    clock: &Arc<dyn Clock>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<Arc<dyn RemoteSource>> {
+    let variables = DriveVariables {
+        gdoc_token: config.token.as_ref().map(Secret::expose),
+        gdoc_client: config.client.as_ref().map(Secret::expose),
+        client_id: config.client_id.as_deref(),
+        client_secret: config.client_secret.as_ref().map(Secret::expose),
+    };
+    let credentials = DriveCredentials::parse(&variables)
+        .map_err(|error| mistakes.add(drive::TOKEN, Chain(&error).to_string()))
+        .ok()?;
+    let usual = DriveOptions::default();
+    let options = DriveOptions {
+        credentials,
+        api_base_url: config.api_base_url.clone().unwrap_or(usual.api_base_url),
+        token_url: config.token_url.clone().unwrap_or(usual.token_url),
+        ..DriveOptions::default()
+    };
+    match GoogleDrive::new(options, Arc::clone(clock), io.clone()) {
+        Ok(source) => Some(Arc::new(source)),
+        Err(error) => {
+            let place = match &error {
+                DriveOptionsError::Url(_) if config.api_base_url.is_some() => drive::API_BASE_URL,
+                _ => drive::TOKEN_URL,
+            };
+            mistakes.add(place, Chain(&error).to_string());
+            None
+        }
+    }
+}
+
+fn open_web(
+    config: &LoraConfig,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<Arc<dyn RemoteSource>> {
+    let mut options = WebOptions::default();
+    if let Some(hosts) = &config.import_hosts {
+        options.allowed_hosts.clear();
+        for host in hosts {
+            match HostRule::parse(host) {
+                Ok(rule) => options.allowed_hosts.push(rule),
+                Err(fault) => mistakes.add(IMPORT_HOSTS, format!("`{host}`: {fault}")),
+            }
+        }
+    }
+    match WebDownloads::new(options, io.clone()) {
+        Ok(source) => Some(Arc::new(source)),
+        Err(error) => {
+            mistakes.add(IMPORT_HOSTS, Chain(&error).to_string());
+            None
+        }
+    }
+}
+
 /// Opens each backend, even where another cannot be.
 fn open_backends(
     config: ComfyuiConfig,
@@ -207,7 +319,11 @@ fn open_backends(
     let opened = config.backends.into_iter().filter_map(|backend| {
         Some(Backend {
             client: open_comfyui(&backend, ids, io, mistakes)?,
-            folder: Arc::new(MountedLoraFolder::new(backend.loras_dir)),
+            folder: Arc::new(MountedLoraFolder::new(LoraFolderOptions {
+                folder: backend.loras_dir,
+                quota_bytes: backend.lora_quota_bytes,
+                keep_free_bytes: backend.lora_keep_free_bytes,
+            })),
             name: backend.name,
             max_in_flight: backend.max_in_flight,
         })

@@ -10,6 +10,9 @@ use super::{Mistakes, Secret};
 pub(super) const DEFAULT_IN_FLIGHT: usize = 4;
 /// The most runs that a backend may be given at once.
 pub(super) const MOST_IN_FLIGHT: usize = 64;
+/// What is left free of a LoRA folder's disk, unless somebody says: room for what ComfyUI writes there
+/// while we copy.
+pub(super) const DEFAULT_KEEP_FREE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Where a ComfyUI is, and what it is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub struct BackendConfig {
     pub credentials: ComfyuiCredentials,
     /// Its LoRA folder, as it is mounted here.
     pub loras_dir: PathBuf,
+    /// How many bytes our files in that folder may have; `None` for as many as fit.
+    pub lora_quota_bytes: Option<u64>,
+    /// How many bytes of that folder's disk are left free.
+    pub lora_keep_free_bytes: u64,
     /// How many runs it is given at once.
     pub max_in_flight: usize,
     /// Where its address was told, for whoever must change it.

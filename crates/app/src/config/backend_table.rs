@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::Mistakes;
 use super::backend::{
-    BackendConfig, ComfyuiCredentials, DEFAULT_IN_FLIGHT, GivenCredentials, MOST_IN_FLIGHT,
-    Setting, web_address,
+    BackendConfig, ComfyuiCredentials, DEFAULT_IN_FLIGHT, DEFAULT_KEEP_FREE_BYTES,
+    GivenCredentials, MOST_IN_FLIGHT, Setting, web_address,
 };
 use super::toml_source::{Noted, Placed, TomlTable};
 
@@ -21,8 +21,10 @@ const TOKEN: &str = "token";
 const TOKEN_ENV: &str = "token_env";
 const LORAS_DIR: &str = "loras_dir";
 const MAX_IN_FLIGHT: &str = "max_in_flight";
+const LORA_QUOTA_BYTES: &str = "lora_quota_bytes";
+const LORA_KEEP_FREE_BYTES: &str = "lora_keep_free_bytes";
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     NAME,
     URL,
     LORAS_DIR,
@@ -32,6 +34,8 @@ const KEYS: [&str; 9] = [
     TOKEN,
     TOKEN_ENV,
     MAX_IN_FLIGHT,
+    LORA_QUOTA_BYTES,
+    LORA_KEEP_FREE_BYTES,
 ];
 
 /// Reads a variable; `None` where it is not set, or set to nothing.
@@ -60,6 +64,8 @@ pub(super) fn backend(
     );
     let credentials = credentials(&mut table, variables, mistakes);
     let max_in_flight = table.number(MAX_IN_FLIGHT, &(1..=MOST_IN_FLIGHT), mistakes);
+    let quota_bytes = table.bytes(LORA_QUOTA_BYTES, 1, mistakes);
+    let keep_free_bytes = table.bytes(LORA_KEEP_FREE_BYTES, 0, mistakes);
     table.refuse_the_rest(&KEYS, mistakes)?;
 
     let url = url?;
@@ -69,6 +75,8 @@ pub(super) fn backend(
         url: url.value,
         credentials,
         loras_dir: loras_dir?.value.into(),
+        lora_quota_bytes: quota_bytes?,
+        lora_keep_free_bytes: keep_free_bytes?.unwrap_or(DEFAULT_KEEP_FREE_BYTES),
         max_in_flight: max_in_flight?.unwrap_or(DEFAULT_IN_FLIGHT),
         url_place: url.place,
         credentials_place,

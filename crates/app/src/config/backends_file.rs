@@ -8,6 +8,8 @@
 //! user = "atelier"                 # with `password` or `password_env`; or `token` or `token_env`
 //! password_env = "GPU1_PASSWORD"   # the variable that holds the password
 //! max_in_flight = 4                # how many runs it is given at once, 1 to 64
+//! lora_quota_bytes = 500000000000  # how many bytes our LoRAs may have there; else as many as fit
+//! lora_keep_free_bytes = 1073741824  # how many bytes of its disk are left free
 //! ```
 //!
 //! Several backends may share a LoRA folder (a network disk); no two may share an address.
@@ -117,7 +119,8 @@ mod tests {
         let text = one(1, "")
             + &one(
                 2,
-                "user = \"u\"\npassword_env = \"GPU_SECRET\"\nmax_in_flight = 9",
+                "user = \"u\"\npassword_env = \"GPU_SECRET\"\nmax_in_flight = 9\n\
+                 lora_quota_bytes = 500_000_000_000\nlora_keep_free_bytes = 0",
             );
 
         let backends = backends_of(&text).expect("nothing is wrong");
@@ -128,6 +131,8 @@ mod tests {
                 url: "http://gpu-1:8188".to_owned(),
                 credentials: ComfyuiCredentials::None,
                 loras_dir: "/mnt/gpu-1".into(),
+                lora_quota_bytes: None,
+                lora_keep_free_bytes: 1 << 30,
                 max_in_flight: 4,
                 url_place: "atelier.toml: backends[0].url (line 3)".to_owned(),
                 credentials_place: "atelier.toml: backends[0].user (line 1)".to_owned(),
@@ -140,6 +145,8 @@ mod tests {
                     password: Secret::new("hunter2"),
                 },
                 loras_dir: "/mnt/gpu-2".into(),
+                lora_quota_bytes: Some(500_000_000_000),
+                lora_keep_free_bytes: 0,
                 max_in_flight: 9,
                 url_place: "atelier.toml: backends[1].url (line 8)".to_owned(),
                 credentials_place: "atelier.toml: backends[1].user (line 10)".to_owned(),
@@ -169,7 +176,8 @@ mod tests {
              [[backends]]\nname = \"GPU 1\"\nurl = \"ftp://somebody:hunter2@gpu\"\n\
              max_in_flight = 65\nuser = \"u\"\n\
              [[backends]]\nurl = \"\"\nloras_dir = 7\ntoken_env = \"hunter2\"\n\
-             pasword = \"hunter2\"\npassword = 5\n",
+             pasword = \"hunter2\"\npassword = 5\n\
+             lora_quota_bytes = 0\nlora_keep_free_bytes = -1\n",
         );
 
         for expected in [
@@ -185,13 +193,15 @@ mod tests {
             "atelier.toml: backends[1].token_env (line 10): names an environment variable",
             "atelier.toml: backends[1].pasword (line 11): is not known",
             "atelier.toml: backends[1].password (line 12): must be a text",
+            "atelier.toml: backends[1].lora_quota_bytes (line 13): must be a number of bytes, from 1",
+            "atelier.toml: backends[1].lora_keep_free_bytes (line 14): must be a number of bytes",
         ] {
             assert!(
                 told.contains(&format!("\n  {expected}")),
                 "{expected}: {told}"
             );
         }
-        assert_eq!(told.lines().count(), 13, "{told}");
+        assert_eq!(told.lines().count(), 15, "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
 

@@ -12,12 +12,17 @@
 //!   set.
 //! - `ATELIER_MAX_IN_FLIGHT`: how many runs it is given at once. It works on one at a time; more
 //!   keep it busy while others are prepared and brought home.
+//! - `ATELIER_LORA_QUOTA_BYTES`: how many bytes our files in its LoRA folder may have; as many as fit
+//!   if not set.
+//! - `ATELIER_LORA_KEEP_FREE_BYTES`: how many bytes of that folder's disk are left free; 1 GiB if not
+//!   set.
 #![expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
 
 use std::path::{Path, PathBuf};
 
 use super::backend::{
-    BackendConfig, DEFAULT_IN_FLIGHT, GivenCredentials, MOST_IN_FLIGHT, Setting, web_address,
+    BackendConfig, DEFAULT_IN_FLIGHT, DEFAULT_KEEP_FREE_BYTES, GivenCredentials, MOST_IN_FLIGHT,
+    Setting, web_address,
 };
 use super::{Mistakes, backends_file, or_variables, variable};
 
@@ -35,6 +40,8 @@ const TOKEN: &str = "COMFYUI_WEB_TOKEN";
 const USER: &str = "COMFYUI_WEB_USER";
 const LORAS_DIR: &str = "COMFYUI_LORAS_DIR";
 const IN_FLIGHT: &str = "ATELIER_MAX_IN_FLIGHT";
+const QUOTA: &str = "ATELIER_LORA_QUOTA_BYTES";
+const KEEP_FREE: &str = "ATELIER_LORA_KEEP_FREE_BYTES";
 
 /// How ComfyUI is told.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -69,6 +76,16 @@ pub struct ComfyuiArguments {
     /// Default: 4.
     #[arg(long, env = IN_FLIGHT, value_name = "COUNT")]
     pub max_in_flight: Option<String>,
+    /// How many bytes Atelier's files in the LoRA folder may have.
+    ///
+    /// Default: as many as fit. Those that nobody used for longest go first.
+    #[arg(long, env = QUOTA, value_name = "BYTES")]
+    pub lora_quota_bytes: Option<String>,
+    /// How many bytes of the LoRA folder's disk are left free.
+    ///
+    /// Default: 1073741824, which is 1 GiB.
+    #[arg(long, env = KEEP_FREE, value_name = "BYTES")]
+    pub lora_keep_free_bytes: Option<String>,
 }
 
 /// Where the backends are.
@@ -134,6 +151,12 @@ impl ComfyuiArguments {
                 "loras_dir",
             ),
             (IN_FLIGHT, is_set(&self.max_in_flight), "max_in_flight"),
+            (QUOTA, is_set(&self.lora_quota_bytes), "lora_quota_bytes"),
+            (
+                KEEP_FREE,
+                is_set(&self.lora_keep_free_bytes),
+                "lora_keep_free_bytes",
+            ),
         ] {
             if is_set {
                 mistakes.add(
@@ -158,6 +181,20 @@ impl ComfyuiArguments {
                 |count| (1..=MOST_IN_FLIGHT).contains(count),
             ),
         };
+        let quota_bytes = match or_variables(self.lora_quota_bytes, &[]) {
+            None => Some(None),
+            Some(text) => mistakes
+                .parse(QUOTA, &text, "a number of bytes, from 1", |bytes: &u64| {
+                    *bytes > 0
+                })
+                .map(Some),
+        };
+        let keep_free_bytes = match or_variables(self.lora_keep_free_bytes, &[]) {
+            None => Some(DEFAULT_KEEP_FREE_BYTES),
+            Some(text) => {
+                mistakes.parse(KEEP_FREE, &text, "a number of bytes, from 0", |_any| true)
+            }
+        };
         let setting = |name: &'static str| Setting {
             name,
             place: name.to_owned(),
@@ -178,6 +215,8 @@ impl ComfyuiArguments {
             loras_dir: self
                 .comfyui_loras_dir
                 .unwrap_or_else(|| DEFAULT_LORAS_DIR.into()),
+            lora_quota_bytes: quota_bytes?,
+            lora_keep_free_bytes: keep_free_bytes?,
             max_in_flight: max_in_flight?,
             url_place: URL.to_owned(),
             credentials_place,
@@ -222,6 +261,8 @@ mod tests {
             url: "http://gpu:8188".to_owned(),
             credentials: ComfyuiCredentials::None,
             loras_dir: "/basedir/models/loras".into(),
+            lora_quota_bytes: None,
+            lora_keep_free_bytes: 1 << 30,
             max_in_flight: 4,
             url_place: "COMFYUI_URL".to_owned(),
             credentials_place: "COMFYUI_WEB_USER".to_owned(),
@@ -273,6 +314,8 @@ mod tests {
             comfyui_web_token: text("hunter2"),
             comfyui_loras_dir: Some("/loras".into()),
             max_in_flight: text("1"),
+            lora_quota_bytes: text("1"),
+            lora_keep_free_bytes: text("1"),
         })
         .expect_err("neither wins");
 
@@ -283,6 +326,8 @@ mod tests {
             format!("{TOKEN}: is not used beside"),
             format!("{LORAS_DIR}: is not used beside"),
             format!("{IN_FLIGHT}: is not used beside"),
+            format!("{QUOTA}: is not used beside"),
+            format!("{KEEP_FREE}: is not used beside"),
             format!("{name}: backends[1].url (line 7): must begin with http://"),
         ] {
             assert!(

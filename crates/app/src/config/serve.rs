@@ -3,6 +3,7 @@
 
 use super::Mistakes;
 use super::identity::{IdentityArguments, IdentityConfig};
+use super::intake::{IntakeArguments, IntakeConfig};
 use super::runs::{RunLimitsArguments, RunLimitsConfig};
 use super::server::{ServerArguments, ServerConfig};
 use super::work::{WorkArguments, WorkConfig};
@@ -19,6 +20,9 @@ pub struct ServeArguments {
     /// What people may ask of runs.
     #[command(flatten)]
     pub runs: RunLimitsArguments,
+    /// How much people may bring in at once.
+    #[command(flatten)]
+    pub intake: IntakeArguments,
     /// What it shares with a worker.
     #[command(flatten)]
     pub work: WorkArguments,
@@ -33,6 +37,8 @@ pub struct ServeConfig {
     pub identity: IdentityConfig,
     /// What people may ask of runs.
     pub runs: RunLimitsConfig,
+    /// How much people may bring in at once.
+    pub intake: IntakeConfig,
     /// What it shares with a worker.
     pub work: WorkConfig,
     /// Whether a worker runs in the same process.
@@ -49,13 +55,15 @@ impl ServeArguments {
         let server = self.server.check(&mut mistakes);
         let identity = self.identity.check(&mut mistakes);
         let runs = self.runs.check(&mut mistakes);
+        let intake = self.intake.check(&mut mistakes);
         let work = self.work.check(&mut mistakes);
-        let ((server, identity), (runs, work)) =
-            mistakes.check(server.zip(identity).zip(runs.zip(work)))?;
+        let ((server, identity), ((runs, intake), work)) =
+            mistakes.check(server.zip(identity).zip(runs.zip(intake).zip(work)))?;
         Ok(ServeConfig {
             server,
             identity,
             runs,
+            intake,
             work,
             with_worker,
         })

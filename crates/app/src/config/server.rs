@@ -1,7 +1,6 @@
 //! The HTTP server.
 //!
 //! - `ATELIER_LISTEN`: where the API listens.
-//! - `ATELIER_MAX_LORA_BYTES`: the largest LoRA file.
 //! - `ATELIER_HTTP_THREADS`: how many threads answer requests; as many as there are processors if
 //!   not set.
 
@@ -11,11 +10,9 @@ use std::num::NonZeroUsize;
 use super::{Mistakes, or_variables};
 
 const LISTEN: &str = "ATELIER_LISTEN";
-const MAX_LORA_BYTES: &str = "ATELIER_MAX_LORA_BYTES";
 const THREADS: &str = "ATELIER_HTTP_THREADS";
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-const DEFAULT_MAX_LORA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
 /// How the server is told.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -25,11 +22,6 @@ pub struct ServerArguments {
     /// Default: 127.0.0.1:8080.
     #[arg(long, env = LISTEN, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// The largest LoRA file, in bytes.
-    ///
-    /// Default: 8589934592, which is 8 GiB.
-    #[arg(long, env = MAX_LORA_BYTES, value_name = "BYTES")]
-    pub max_lora_bytes: Option<String>,
     /// How many threads answer requests; one a processor if not set.
     #[arg(long, env = THREADS, value_name = "COUNT")]
     pub http_threads: Option<String>,
@@ -40,8 +32,6 @@ pub struct ServerArguments {
 pub struct ServerConfig {
     /// Where.
     pub listen: SocketAddr,
-    /// The largest LoRA file, in bytes.
-    pub max_lora_bytes: u64,
     /// How many threads answer requests; `None` for one a processor.
     pub threads: Option<NonZeroUsize>,
 }
@@ -63,12 +53,6 @@ impl ServerArguments {
             "an address and a port, such as 0.0.0.0:8080",
             |_| true,
         );
-        let max_lora_bytes = match or_variables(self.max_lora_bytes, &[]) {
-            None => Some(DEFAULT_MAX_LORA_BYTES),
-            Some(text) => {
-                mistakes.parse(MAX_LORA_BYTES, &text, "a number from 1", |bytes| *bytes > 0)
-            }
-        };
         let threads = match or_variables(self.http_threads, &[]) {
             None => Some(None),
             Some(text) => mistakes
@@ -82,7 +66,6 @@ impl ServerArguments {
         };
         Some(ServerConfig {
             listen: listen?,
-            max_lora_bytes: max_lora_bytes?,
             threads: threads?,
         })
     }
@@ -104,7 +87,6 @@ mod tests {
 
         let config = mistakes.check(config).expect("nothing is wrong");
         assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
-        assert_eq!(config.max_lora_bytes, 8 << 30);
         assert_eq!(config.threads, None);
     }
 
@@ -112,7 +94,6 @@ mod tests {
     fn every_mistake_is_told() {
         let arguments = ServerArguments {
             listen: Some("8080".to_owned()),
-            max_lora_bytes: Some("0".to_owned()),
             http_threads: Some("many".to_owned()),
         };
         let mut mistakes = Mistakes::default();
@@ -121,9 +102,9 @@ mod tests {
 
         let told = mistakes
             .check(config)
-            .expect_err("three mistakes")
+            .expect_err("two mistakes")
             .to_string();
-        for variable in [LISTEN, MAX_LORA_BYTES, THREADS] {
+        for variable in [LISTEN, THREADS] {
             assert!(
                 told.contains(&format!("\n  {variable}: must be ")),
                 "{told}"

@@ -149,6 +149,27 @@ impl<'a> TomlTable<'a> {
         Ok(number)
     }
 
+    /// A number of bytes, of at least so many.
+    pub(super) fn bytes(
+        &mut self,
+        key: &str,
+        least: u64,
+        mistakes: &mut Mistakes,
+    ) -> Result<Option<u64>, Noted> {
+        let Some((value, place)) = self.take(key) else {
+            return Ok(None);
+        };
+        let bytes = value
+            .as_integer()
+            .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
+            .filter(|bytes| *bytes >= least);
+        if bytes.is_none() {
+            mistakes.add(place, format!("must be a number of bytes, from {least}"));
+            return Err(Noted);
+        }
+        Ok(bytes)
+    }
+
     /// The tables of an array, such as all the `[[backends]]`.
     pub(super) fn tables(
         &mut self,

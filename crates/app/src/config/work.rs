@@ -1,9 +1,11 @@
-//! What everything that works on runs needs: database, object store, backends, and the worker.
+//! What everything that works on runs needs: database, object store, backends, where LoRAs come from, and the worker.
 
 use super::Mistakes;
 use super::blob::{BlobArguments, BlobConfig};
 use super::comfyui::{ComfyuiArguments, ComfyuiConfig};
 use super::database::{DatabaseArguments, DatabaseConfig};
+use super::drive::{DriveArguments, DriveConfig};
+use super::loras::{LoraArguments, LoraConfig};
 use super::worker::{WorkerArguments, WorkerConfig};
 
 /// How a worker's surroundings are told.
@@ -18,6 +20,12 @@ pub struct WorkArguments {
     /// The backends.
     #[command(flatten)]
     pub comfyui: ComfyuiArguments,
+    /// LoRAs, wherever their bytes come from.
+    #[command(flatten)]
+    pub loras: LoraArguments,
+    /// Google Drive.
+    #[command(flatten)]
+    pub drive: DriveArguments,
     /// The worker itself.
     #[command(flatten)]
     pub worker: WorkerArguments,
@@ -32,6 +40,10 @@ pub struct WorkConfig {
     pub blob: BlobConfig,
     /// The backends.
     pub comfyui: ComfyuiConfig,
+    /// LoRAs, wherever their bytes come from.
+    pub loras: LoraConfig,
+    /// Google Drive.
+    pub drive: DriveConfig,
     /// The worker itself.
     pub worker: WorkerConfig,
 }
@@ -42,11 +54,14 @@ impl WorkArguments {
         let database = self.database.check(mistakes);
         let blob = self.blob.check(mistakes);
         let comfyui = self.comfyui.check(mistakes);
+        let loras = self.loras.check(mistakes);
         let worker = self.worker.check(mistakes);
         Some(WorkConfig {
             database: database?,
             blob: blob?,
             comfyui: comfyui?,
+            loras: loras?,
+            drive: self.drive.read(),
             worker: worker?,
         })
     }

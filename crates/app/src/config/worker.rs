@@ -8,6 +8,8 @@
 //!   they wait for a machine that is gone.
 //! - `ATELIER_AFFINITY_SECONDS`: how long a run may wait for the backend that suits it best. Too
 //!   little, and models are loaded more often than need be; too much, and backends idle.
+//! - `ATELIER_ORPHAN_AGE_SECONDS`: how old an object of ours in the store must be, that no row
+//!   knows, before it is deleted. Less than the longest upload, and its bytes are lost.
 
 use std::time::Duration;
 
@@ -17,11 +19,13 @@ const LEASE: &str = "ATELIER_LEASE_SECONDS";
 const CLEANING: &str = "ATELIER_CLEANING_SECONDS";
 const PATIENCE: &str = "ATELIER_BACKEND_PATIENCE_SECONDS";
 const AFFINITY: &str = "ATELIER_AFFINITY_SECONDS";
+const ORPHAN_AGE: &str = "ATELIER_ORPHAN_AGE_SECONDS";
 
 const DEFAULT_LEASE_SECONDS: u64 = 30;
 const DEFAULT_CLEANING_SECONDS: u64 = 60;
 const DEFAULT_PATIENCE_SECONDS: u64 = 60;
 const DEFAULT_AFFINITY_SECONDS: u64 = 2;
+const DEFAULT_ORPHAN_AGE_SECONDS: u64 = 7 * 86_400;
 
 /// How the worker is told.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -46,6 +50,11 @@ pub struct WorkerArguments {
     /// That is one that has its models loaded. Default: 2.
     #[arg(long, env = AFFINITY, value_name = "SECONDS")]
     pub affinity_seconds: Option<String>,
+    /// How many seconds old an object in the store must be, that nothing knows of, to be deleted.
+    ///
+    /// Default: 604800, which is a week.
+    #[arg(long, env = ORPHAN_AGE, value_name = "SECONDS")]
+    pub orphan_age_seconds: Option<String>,
 }
 
 /// How the worker works.
@@ -59,6 +68,8 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// How long a run may wait for the backend that suits it best.
     pub affinity: Duration,
+    /// How old an object that nothing knows of must be to be deleted.
+    pub orphan_age: Duration,
 }
 
 impl WorkerArguments {
@@ -88,11 +99,18 @@ impl WorkerArguments {
             &(0..=60),
             DEFAULT_AFFINITY_SECONDS,
         );
+        let orphan_age = mistakes.seconds(
+            ORPHAN_AGE,
+            self.orphan_age_seconds,
+            &(3_600..=31_536_000),
+            DEFAULT_ORPHAN_AGE_SECONDS,
+        );
         Some(WorkerConfig {
             lease: lease?,
             cleaning: cleaning?,
             patience: patience?,
             affinity: affinity?,
+            orphan_age: orphan_age?,
         })
     }
 }
@@ -114,6 +132,7 @@ mod tests {
             cleaning: Duration::from_mins(1),
             patience: Duration::from_mins(1),
             affinity: Duration::from_secs(2),
+            orphan_age: Duration::from_hours(7 * 24),
         };
 
         assert_eq!(check(WorkerArguments::default()), Ok(expected));
@@ -121,25 +140,27 @@ mod tests {
 
     #[test]
     fn each_time_has_its_own_range() {
-        let all = |least: [u64; 4]| {
-            let [lease, cleaning, patience, affinity] =
+        let all = |least: [u64; 5]| {
+            let [lease, cleaning, patience, affinity, orphan_age] =
                 least.map(|seconds| Some(seconds.to_string()));
             check(WorkerArguments {
                 lease_seconds: lease,
                 cleaning_seconds: cleaning,
                 backend_patience_seconds: patience,
                 affinity_seconds: affinity,
+                orphan_age_seconds: orphan_age,
             })
         };
 
-        assert!(all([3, 1, 1, 0]).is_ok());
-        assert!(all([3_600, 3_600, 3_600, 60]).is_ok());
-        let told = all([2, 0, 0, 61]).expect_err("all of it is wrong");
+        assert!(all([3, 1, 1, 0, 3_600]).is_ok());
+        assert!(all([3_600, 3_600, 3_600, 60, 31_536_000]).is_ok());
+        let told = all([2, 0, 0, 61, 3_599]).expect_err("all of it is wrong");
         for expected in [
             "ATELIER_LEASE_SECONDS: must be a number from 3 to 3600, is `2`",
             "ATELIER_CLEANING_SECONDS: must be a number from 1 to 3600, is `0`",
             "ATELIER_BACKEND_PATIENCE_SECONDS: must be a number from 1 to 3600, is `0`",
             "ATELIER_AFFINITY_SECONDS: must be a number from 0 to 60, is `61`",
+            "ATELIER_ORPHAN_AGE_SECONDS: must be a number from 3600 to 31536000, is `3599`",
         ] {
             assert!(told.contains(&format!("\n  {expected}")), "{told}");
         }

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
 use atelier_application::catalogue::CatalogueCache;
-use atelier_application::loras::UploadLora;
-use atelier_application::runs::{AwaitRun, FollowRun, RetryRun, RunLimits, SubmitRun};
+use atelier_application::loras::{ImportLora, ResumableUploads, UploadLimits, UploadLora};
+use atelier_application::runs::{
+    AwaitRun, FollowRun, PreflightWorkflow, RetryRun, RunLimits, SubmitRun,
+};
+use atelier_application::transfers::{RemoteSources, Transferring};
 use atelier_application::workflows::{CreateWorkflow, UpdateWorkflow};
 use atelier_domain::ports::{
-    BlobStore, Clock, IdGen, LoraRepo, RunPreviews, RunRepo, RunSignals, TokenVerifier,
-    WorkflowRepo,
+    BlobStore, Clock, IdGen, LoraCopies, LoraRepo, LoraTransfers, LoraUploads, RemoteSource,
+    RunPreviews, RunRepo, RunSignals, TokenVerifier, WorkflowRepo,
 };
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +33,16 @@ pub struct Ports {
     pub runs: Arc<dyn RunRepo>,
     /// Keeps LoRAs.
     pub loras: Arc<dyn LoraRepo>,
+    /// Keeps the imports that are under way.
+    pub transfers: Arc<dyn LoraTransfers>,
+    /// Keeps uploads that come in pieces.
+    pub uploads: Arc<dyn LoraUploads>,
+    /// Knows which backends have which LoRAs.
+    pub copies: Arc<dyn LoraCopies>,
+    /// Where LoRAs are imported from.
+    pub sources: RemoteSources,
+    /// Carries out the imports whose credentials this process alone has.
+    pub transferring: Arc<Transferring>,
     /// Keeps files.
     pub blobs: Arc<dyn BlobStore>,
     /// Wakes whoever waits for a run.
@@ -63,6 +76,10 @@ pub struct Limits {
     pub chunk_wait: Duration,
     /// The longest wait for a whole JSON body.
     pub body_wait: Duration,
+    /// How many unfinished imports one person may have.
+    pub unfinished_imports: u32,
+    /// How long the next bytes of an upload in pieces are waited for.
+    pub upload_expiry: Duration,
     /// How much anybody may ask of the queue.
     pub runs: RunLimits,
 }
@@ -74,6 +91,8 @@ impl Default for Limits {
             json_bytes: 5 * 1024 * 1024,
             chunk_wait: Duration::from_secs(30),
             body_wait: Duration::from_mins(2),
+            unfinished_imports: 20,
+            upload_expiry: Duration::from_hours(24),
             runs: RunLimits::default(),
         }
     }
@@ -94,6 +113,10 @@ pub struct Api {
     await_run: AwaitRun,
     follow_run: FollowRun,
     upload_lora: UploadLora,
+    resumable_uploads: ResumableUploads,
+    import_from_drive: ImportLora,
+    import_from_url: ImportLora,
+    preflight: PreflightWorkflow,
 }
 
 impl Api {
@@ -152,6 +175,28 @@ impl Api {
                 ids: Arc::clone(&ports.ids),
                 max_bytes: limits.lora_bytes,
             },
+            resumable_uploads: ResumableUploads {
+                uploads: Arc::clone(&ports.uploads),
+                loras: Arc::clone(&ports.loras),
+                blobs: Arc::clone(&ports.blobs),
+                clock: Arc::clone(&ports.clock),
+                ids: Arc::clone(&ports.ids),
+                limits: UploadLimits {
+                    max_bytes: limits.lora_bytes,
+                    expiry: limits.upload_expiry,
+                    ..UploadLimits::default()
+                },
+                io: io.clone(),
+            },
+            import_from_drive: import_from(&ports.sources.google_drive, &ports, &limits, &io),
+            import_from_url: import_from(&ports.sources.web, &ports, &limits, &io),
+            preflight: PreflightWorkflow {
+                workflows: Arc::clone(&ports.workflows),
+                loras: Arc::clone(&ports.loras),
+                copies: Arc::clone(&ports.copies),
+                catalogue: Arc::clone(&ports.catalogue),
+                ids: Arc::clone(&ports.ids),
+            },
             ports,
             limits,
             readiness,
@@ -208,6 +253,41 @@ impl Api {
 
     pub(crate) fn upload_lora(&self) -> &UploadLora {
         &self.upload_lora
+    }
+
+    pub(crate) fn resumable_uploads(&self) -> &ResumableUploads {
+        &self.resumable_uploads
+    }
+
+    pub(crate) fn import_from_drive(&self) -> &ImportLora {
+        &self.import_from_drive
+    }
+
+    pub(crate) fn import_from_url(&self) -> &ImportLora {
+        &self.import_from_url
+    }
+
+    pub(crate) fn preflight(&self) -> &PreflightWorkflow {
+        &self.preflight
+    }
+}
+
+fn import_from(
+    source: &Arc<dyn RemoteSource>,
+    ports: &Ports,
+    limits: &Limits,
+    io: &Handle,
+) -> ImportLora {
+    ImportLora {
+        source: Arc::clone(source),
+        loras: Arc::clone(&ports.loras),
+        transfers: Arc::clone(&ports.transfers),
+        transferring: Arc::clone(&ports.transferring),
+        clock: Arc::clone(&ports.clock),
+        ids: Arc::clone(&ports.ids),
+        max_bytes: limits.lora_bytes,
+        max_unfinished: limits.unfinished_imports,
+        io: io.clone(),
     }
 }
 

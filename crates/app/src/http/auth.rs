@@ -1,7 +1,7 @@
 //! Who sends a request.
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest};
 use atelier_domain::actor::Actor;
 use atelier_domain::ports::Credentials;
@@ -11,7 +11,8 @@ use futures_util::future::LocalBoxFuture;
 use super::api::{Api, api_of};
 use super::problem::Problem;
 
-const ACCESS_ASSERTION: &str = "cf-access-jwt-assertion";
+/// What Cloudflare Access signs in with.
+pub(crate) const ACCESS_ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 
 /// The signed-in person. A handler that does not ask for one cannot reach a
 /// repository, since every method there takes an [`Actor`].

@@ -79,13 +79,14 @@ impl MayBeRepeated {
 pub(crate) fn submission_response(submission: Submission, render: RunAnswer<'_>) -> HttpResponse {
     match submission {
         Submission::Enqueued { run, answer } => {
-            response(answer.unwrap_or_else(|| render(&run)), false)
+            stored_response(answer.unwrap_or_else(|| render(&run)), false)
         }
-        Submission::Replayed(answer) => response(answer, true),
+        Submission::Replayed(answer) => stored_response(answer, true),
     }
 }
 
-fn response(answer: StoredAnswer, is_replay: bool) -> HttpResponse {
+/// Gives an answer out, and marks one that was given before.
+pub(crate) fn stored_response(answer: StoredAnswer, is_replay: bool) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);
     if let Some(location) = answer.location {

@@ -16,6 +16,7 @@ mod etag;
 pub mod health;
 mod idempotency;
 mod json;
+mod lent_token;
 pub mod openapi;
 mod page;
 mod path;
@@ -24,6 +25,7 @@ mod query;
 mod range;
 mod request_id;
 mod time;
+mod tus;
 mod v1;
 
 use actix_web::body::BoxBody;

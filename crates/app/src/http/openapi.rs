@@ -59,6 +59,7 @@ impl<'r> ToResponse<'r> for ProblemResponse {
         v1::workflows::replace::handler,
         v1::workflows::patch::handler,
         v1::workflows::delete::handler,
+        v1::workflows::preflight::handler,
         v1::workflows::run::handler,
         v1::workflows::runs::handler,
         v1::runs::list::handler,
@@ -68,9 +69,20 @@ impl<'r> ToResponse<'r> for ProblemResponse {
         v1::runs::events::handler,
         v1::runs::output::handler,
         v1::loras::upload::handler,
+        v1::loras::uploads::options::handler,
+        v1::loras::uploads::create::handler,
+        v1::loras::uploads::get::handler,
+        v1::loras::uploads::head::handler,
+        v1::loras::uploads::append::handler,
+        v1::loras::uploads::delete::handler,
+        v1::loras::import_from_google_drive::handler,
+        v1::loras::import_from_url::handler,
         v1::loras::list::handler,
+        v1::loras::system::handler,
         v1::loras::get::handler,
         v1::loras::content::handler,
+        v1::loras::versions::handler,
+        v1::loras::prefetch::handler,
         v1::loras::delete::handler,
     ),
     components(
@@ -81,6 +93,7 @@ impl<'r> ToResponse<'r> for ProblemResponse {
         (name = "workflows", description = "ComfyUI prompts that people keep."),
         (name = "runs", description = "Executions of workflows, and what they leave behind."),
         (name = "loras", description = "LoRA models for one's own runs."),
+        (name = "uploads", description = "LoRAs in pieces, over bad lines: tus 1.0.0."),
         (name = "server", description = "The server itself."),
     ),
     modifiers(&Conventions),
@@ -107,7 +120,7 @@ impl Modify for Conventions {
             // The bodies that may be left out.
             if matches!(
                 operation.operation_id.as_deref(),
-                Some("runWorkflow" | "retryRun")
+                Some("runWorkflow" | "retryRun" | "createLoraUpload")
             ) && let Some(RefOr::T(body)) = operation.request_body.as_mut()
             {
                 body.required = None;
@@ -138,12 +151,13 @@ fn name_items_of_pages(document: &mut OpenApi) {
 fn require_what_is_always_there(document: &mut OpenApi) {
     for (name, schema) in schemas(document) {
         let left_out: &[&str] = match name.as_str() {
-            "WorkflowDraft" | "WorkflowPatch" | "RunRequest" | "RetryRequest" | "LoraUpload" => {
+            "WorkflowDraft" | "WorkflowPatch" | "RunRequest" | "RetryRequest" | "LoraUpload"
+            | "GoogleDriveImport" | "UrlImport" => {
                 continue;
             }
             "Problem" => &["instance", "errors"],
             "CheckResult" => &["backends", "detail"],
-            "LoraSource" => &["google_drive_file_id"],
+            "LoraSource" => &["google_drive_file_id", "url"],
             _ => &[],
         };
         let members = schema.properties.keys();
@@ -174,6 +188,8 @@ fn operations(
         item.post.as_mut(),
         item.patch.as_mut(),
         item.delete.as_mut(),
+        item.head.as_mut(),
+        item.options.as_mut(),
     ]
     .into_iter()
     .flatten()
@@ -192,6 +208,7 @@ pub fn methods() -> BTreeMap<String, Vec<&'static str>> {
                 ("post", item.post.is_some()),
                 ("patch", item.patch.is_some()),
                 ("delete", item.delete.is_some()),
+                ("head", item.head.is_some()),
             ];
             let there = methods.into_iter().filter(|(_, there)| *there);
             (path.clone(), there.map(|(method, _)| method).collect())

@@ -27,8 +27,16 @@ pub(crate) fn page_response<'a, T, U: Serialize>(
     show: impl FnMut(&'a T) -> U,
 ) -> HttpResponse {
     let Page { items, next } = page;
-    let items: Vec<U> = items.iter().map(show).collect();
-    let next_cursor = next.map(|cursor| cursor.encode(list));
+    let items = items.iter().map(show).collect();
+    items_response(query, items, next.map(|cursor| cursor.encode(list)))
+}
+
+/// The same, for a list whose cursors are of its own making.
+pub(crate) fn items_response<U: Serialize>(
+    query: &ListQuery,
+    items: Vec<U>,
+    next_cursor: Option<String>,
+) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     if let Some(cursor) = &next_cursor {
         let target = query.address_of(cursor);

@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
-use atelier_domain::page::{Cursor, PageLimit, PageRequest};
+use atelier_domain::page::{Cursor, CursorError, PageLimit, PageRequest};
 use atelier_domain::validation::Violation;
 
 use super::problem::{Problem, ProblemCode};
@@ -123,6 +123,11 @@ impl Query {
     }
 }
 
+/// Reads `true` or `false`.
+pub(crate) fn flag(text: &str) -> Option<bool> {
+    text.parse().ok()
+}
+
 /// Reads a number without a sign.
 pub(crate) fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -152,14 +157,29 @@ impl ListQuery {
             .as_deref()
             .map(|text| Cursor::decode(text, list))
             .transpose()
-            .map_err(|fault| {
-                Problem::new(ProblemCode::BadCursor, format!("?cursor: {fault}."))
-                    .with_errors(vec![Violation::new("?cursor", fault.to_string())])
-            })?;
+            .map_err(bad_cursor)?;
         Ok(PageRequest {
             limit: self.limit,
             after,
         })
+    }
+
+    /// How many items at the most.
+    pub(crate) fn limit(&self) -> usize {
+        usize::from(self.limit.get())
+    }
+
+    /// The cursor as a text that `decode` reads, for lists whose cursors are of
+    /// their own making.
+    ///
+    /// # Errors
+    /// `bad-cursor`, 400.
+    pub(crate) fn cursor_by<T>(
+        &self,
+        decode: impl FnOnce(&str) -> Result<T, CursorError>,
+    ) -> Result<Option<T>, Problem> {
+        let cursor = self.cursor.as_deref().map(decode);
+        cursor.transpose().map_err(bad_cursor)
     }
 
     /// The address of the page that begins at `cursor`, relative to the root.
@@ -169,6 +189,11 @@ impl ListQuery {
         query.append_pair("cursor", cursor);
         format!("{}?{}", self.path, query.finish())
     }
+}
+
+fn bad_cursor(fault: CursorError) -> Problem {
+    Problem::new(ProblemCode::BadCursor, format!("?cursor: {fault}."))
+        .with_errors(vec![Violation::new("?cursor", fault.to_string())])
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
@@ -17,6 +17,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::api::Api;
+use super::auth::ACCESS_ASSERTION;
+use super::lent_token::LENT_TOKENS;
 use super::problem::{PROBLEM_JSON, Problem};
 use crate::logging::Chain;
 
@@ -24,9 +26,10 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The outermost middleware.
 pub(crate) async fn observe(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    hide_secrets(request.headers_mut());
     let Some(api) = request.app_data::<web::Data<Api>>() else {
         return Err(Problem::internal("the application was built without its Api").into());
     };
@@ -38,6 +41,15 @@ pub(crate) async fn observe(
         client_request_id = client_request_id(request.headers()),
     );
     served(id, request, next).instrument(span).await
+}
+
+/// Whoever shows the headers shows no credential.
+fn hide_secrets(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, ACCESS_ASSERTION].iter().chain(&LENT_TOKENS) {
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
 }
 
 async fn served(
@@ -89,6 +101,7 @@ fn with_problem(response: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse
     }
     let (request, response) = response.into_parts();
     let problem: Option<&Problem> = response.error().and_then(Error::as_error);
+    let problem_was_ours = problem.is_some();
     let told = match problem {
         Some(problem) => problem.to_response(Some(id)),
         None if is_problem(response.headers()) => return ServiceResponse::new(request, response),
@@ -98,7 +111,17 @@ fn with_problem(response: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse
     let (told, body) = told.into_parts();
     let response = response.set_body(body);
     let mut response = response;
-    *response.headers_mut() = told.headers().clone();
+    if problem_was_ours {
+        // What others added besides stays.
+        for name in told.headers().keys() {
+            response.headers_mut().remove(name);
+        }
+        for (name, value) in told.headers() {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    } else {
+        *response.headers_mut() = told.headers().clone();
+    }
     ServiceResponse::new(request, response)
 }
 

@@ -45,6 +45,8 @@ problem_codes! {
     BadRequest = "bad-request", BAD_REQUEST, "The request is malformed";
     /// What is to be written is in the way of something that is there.
     Conflict = "conflict", CONFLICT, "The request is in conflict with what is stored";
+    /// This server has no credentials for Google Drive.
+    DriveNotConfigured = "drive-not-configured", SERVICE_UNAVAILABLE, "This server has no access to Google Drive";
     /// The sender sees the thing and may not change it.
     Forbidden = "forbidden", FORBIDDEN, "You may not do this";
     /// The same request is being carried out at this moment.
@@ -87,8 +89,16 @@ problem_codes! {
     RunNotFinished = "run-not-finished", CONFLICT, "The run is not over yet";
     /// No such run, or not the sender's.
     RunNotFound = "run-not-found", NOT_FOUND, "There is no such run";
+    /// Where the file lies, it is not, or it is hidden.
+    SourceNotFound = "source-not-found", UNPROCESSABLE_ENTITY, "The file to import was not found";
+    /// The file can never be imported like this.
+    SourceRefused = "source-refused", UNPROCESSABLE_ENTITY, "The file cannot be imported";
+    /// The credential for the file is not good, or does not reach so far.
+    SourceUnauthorized = "source-unauthorized", UNPROCESSABLE_ENTITY, "The credential does not open the file";
     /// The object store has no room left.
     StorageFull = "storage-full", INSUFFICIENT_STORAGE, "The storage is full";
+    /// The sender has as many imports under way as may be.
+    TooManyImports = "too-many-imports", TOO_MANY_REQUESTS, "Too many of your imports are under way";
     /// The sender has as many runs waiting as may be.
     TooManyPendingRuns = "too-many-pending-runs", TOO_MANY_REQUESTS, "Too many of your runs are waiting";
     /// Nobody is signed in.
@@ -97,6 +107,16 @@ problem_codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Try again in a moment";
     /// The body is of a type that the path does not take.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is of another type";
+    /// The request is of another version of the upload protocol, or says none.
+    UnsupportedTusVersion = "unsupported-tus-version", PRECONDITION_FAILED, "The upload protocol's version is not supported";
+    /// The upload has all its bytes.
+    UploadComplete = "upload-complete", CONFLICT, "The upload is complete";
+    /// The upload is over, and no LoRA came of it.
+    UploadGone = "upload-gone", GONE, "The upload is over";
+    /// No such upload, or not the sender's.
+    UploadNotFound = "upload-not-found", NOT_FOUND, "There is no such upload";
+    /// The bytes do not begin where the upload ends.
+    UploadOffsetMismatch = "upload-offset-mismatch", CONFLICT, "The upload is at another byte";
     /// Something that the server needs answered badly.
     UpstreamFailed = "upstream-failed", BAD_GATEWAY, "A service behind this one failed";
     /// No such workflow, or not the sender's to see.

@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
-use atelier_application::loras::UploadLoraError;
-use atelier_application::runs::{EnqueueError, RetryRunError, SubmitRunError};
+use actix_web::http::header::HeaderValue;
+use atelier_application::loras::{ImportLoraError, ResumableError, UploadLoraError};
+use atelier_application::runs::{EnqueueError, PreflightError, RetryRunError, SubmitRunError};
 use atelier_application::workflows::WorkflowError;
+use atelier_domain::ids::LoraId;
 use atelier_domain::ports::{BlobError, Conflict, IdentityError, RepoError};
+use serde_json::Value;
 
 use super::{Problem, ProblemCode};
+use crate::http::tus::UPLOAD_OFFSET;
 
 const DATABASE_DOWN: &str = "The database cannot be reached just now.";
 
 /// How long it may take to answer a request.
 const RETRY_AFTER_UNDERWAY: Duration = Duration::from_secs(1);
+
+/// When an import may have ended: large files take minutes.
+const RETRY_AFTER_IMPORTS: Duration = Duration::from_secs(30);
 
 /// When a place in the queue may have become free: runs take seconds.
 const RETRY_AFTER_QUEUE_FULL: Duration = Duration::from_secs(5);
@@ -21,7 +28,7 @@ impl From<RepoError> for Problem {
     fn from(error: RepoError) -> Self {
         match error {
             RepoError::Unavailable(_) => Self::unavailable(DATABASE_DOWN).because(error),
-            RepoError::Conflict(Conflict::LoraFilename) => lora_filename_taken(),
+            RepoError::Conflict(Conflict::LoraFilename) => lora_filename_taken(None),
             RepoError::Conflict(_) => Self::new(
                 ProblemCode::Conflict,
                 "Something with the same key is stored already; try again.",
@@ -112,15 +119,8 @@ impl From<RetryRunError> for Problem {
 impl From<EnqueueError> for Problem {
     fn from(error: EnqueueError) -> Self {
         match error {
-            EnqueueError::KeyReused => Self::new(
-                ProblemCode::IdempotencyKeyReused,
-                "This Idempotency-Key came with another body within the last 24 hours; a new request needs a new key.",
-            ),
-            EnqueueError::KeyUnderway => Self::new(
-                ProblemCode::IdempotencyKeyInUse,
-                "A request with this Idempotency-Key is being answered at this moment; send it again to get that answer.",
-            )
-            .retry_after(RETRY_AFTER_UNDERWAY),
+            EnqueueError::KeyReused => idempotency_key_reused(),
+            EnqueueError::KeyUnderway => idempotency_key_in_use(),
             EnqueueError::TooManyPending { limit } => Self::new(
                 ProblemCode::TooManyPendingRuns,
                 format!(
@@ -138,11 +138,13 @@ impl From<UploadLoraError> for Problem {
     fn from(error: UploadLoraError) -> Self {
         match error {
             UploadLoraError::Invalid(violations) => Self::validation(violations),
-            UploadLoraError::NotSafetensors(reason) => Self::invalid("/file", reason),
+            UploadLoraError::NotSafetensors(reason) | UploadLoraError::WrongBytes(reason) => {
+                Self::invalid("/file", reason)
+            }
             UploadLoraError::TooLarge { limit_bytes } => {
                 Self::too_large("A LoRA file", limit_bytes)
             }
-            UploadLoraError::FilenameTaken => lora_filename_taken(),
+            UploadLoraError::FilenameTaken { existing } => lora_filename_taken(existing),
             UploadLoraError::ReservationLost => Self::new(
                 ProblemCode::Conflict,
                 "The LoRA was deleted while it was being uploaded, or its bytes came too slowly; send it again.",
@@ -154,11 +156,102 @@ impl From<UploadLoraError> for Problem {
     }
 }
 
-fn lora_filename_taken() -> Problem {
+impl From<ImportLoraError> for Problem {
+    /// What is wrong where the file lies, the endpoint knows better how to tell.
+    fn from(error: ImportLoraError) -> Self {
+        match error {
+            ImportLoraError::Invalid(violations) => Self::validation(violations),
+            ImportLoraError::TooLarge { limit_bytes } => {
+                Self::too_large("A LoRA file", limit_bytes)
+            }
+            ImportLoraError::FilenameTaken { existing } => lora_filename_taken(existing),
+            ImportLoraError::TooMany { limit } => Self::new(
+                ProblemCode::TooManyImports,
+                format!(
+                    "{limit} of your imports are under way, and no more may; try again when one of them has ended, or delete some."
+                ),
+            )
+            .retry_after(RETRY_AFTER_IMPORTS),
+            ImportLoraError::KeyReused => idempotency_key_reused(),
+            ImportLoraError::KeyUnderway => idempotency_key_in_use(),
+            ImportLoraError::Repo(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<ResumableError> for Problem {
+    fn from(error: ResumableError) -> Self {
+        match error {
+            ResumableError::NotFound => Self::upload_not_found(),
+            ResumableError::Gone => Self::new(
+                ProblemCode::UploadGone,
+                "The upload failed, was deleted, or waited too long for its next bytes; begin a new one.",
+            ),
+            ResumableError::Complete => Self::new(
+                ProblemCode::UploadComplete,
+                "All bytes of the upload are there: it is a LoRA now, under the same id.",
+            ),
+            ResumableError::Elsewhere { offset } => Self::new(
+                ProblemCode::UploadOffsetMismatch,
+                format!("The upload is at byte {offset}; go on from there."),
+            )
+            .with_header(UPLOAD_OFFSET, HeaderValue::from(offset)),
+            ResumableError::TooLong { length } => Self::new(
+                ProblemCode::PayloadTooLarge,
+                format!("The upload has {length} bytes in all, and more came."),
+            ),
+            ResumableError::TooManyPieces { limit } => Self::new(
+                ProblemCode::Conflict,
+                format!(
+                    "The upload came in more than {limit} pieces; begin it again, with larger requests."
+                ),
+            ),
+            ResumableError::Upload(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<PreflightError> for Problem {
+    fn from(error: PreflightError) -> Self {
+        match error {
+            PreflightError::WorkflowNotFound => Self::workflow_not_found(),
+            PreflightError::Repo(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+fn idempotency_key_reused() -> Problem {
     Problem::new(
-        ProblemCode::LoraFilenameTaken,
-        "Delete that LoRA first, or send the file under another name.",
+        ProblemCode::IdempotencyKeyReused,
+        "This Idempotency-Key came with another body within the last 24 hours; a new request needs a new key.",
     )
+}
+
+fn idempotency_key_in_use() -> Problem {
+    Problem::new(
+        ProblemCode::IdempotencyKeyInUse,
+        "A request with this Idempotency-Key is being answered at this moment; send it again to get that answer.",
+    )
+    .retry_after(RETRY_AFTER_UNDERWAY)
+}
+
+/// `existing` is the LoRA that has the name, unless its bytes are still on
+/// their way.
+fn lora_filename_taken(existing: Option<LoraId>) -> Problem {
+    match existing {
+        Some(id) => Problem::new(
+            ProblemCode::LoraFilenameTaken,
+            "Send `replace=true` to make the file a new version of that LoRA, or send it under another name.",
+        )
+        .with_member("existing", Value::String(id.to_string())),
+        None => Problem::new(
+            ProblemCode::LoraFilenameTaken,
+            "A file of that name is on its way already; wait for its end, delete it, or send this one under another name.",
+        ),
+    }
 }
 
 /// What is somebody else's is as absent as what never was.
@@ -176,6 +269,13 @@ impl Problem {
 
     pub(crate) fn lora_not_found() -> Self {
         Self::new(ProblemCode::LoraNotFound, "No LoRA of this id is yours.")
+    }
+
+    pub(crate) fn upload_not_found() -> Self {
+        Self::new(
+            ProblemCode::UploadNotFound,
+            "No upload of this id is yours.",
+        )
     }
 
     pub(crate) fn output_not_found() -> Self {

@@ -4,9 +4,11 @@ pub(crate) mod loras;
 pub(crate) mod runs;
 pub(crate) mod workflows;
 
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 
-use super::at;
+use super::{at, tus};
 
 /// Routes everything. Literal segments stand before `{id}`: the first that
 /// matches serves.
@@ -27,6 +29,11 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
                 .route(web::delete().to(workflows::delete::handler)),
         )
         .service(at("/workflows/{id}/run", "POST").route(web::post().to(workflows::run::handler)))
+        .service(
+            at("/workflows/{id}/preflight", "GET, HEAD")
+                .route(web::get().to(workflows::preflight::handler))
+                .route(web::head().to(workflows::preflight::handler)),
+        )
         .service(
             at("/workflows/{id}/runs", "GET, HEAD")
                 .route(web::get().to(workflows::runs::handler))
@@ -57,6 +64,20 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
                 .route(web::post().to(loras::upload::handler)),
         )
         .service(
+            at("/loras/import-from-google-drive", "POST")
+                .route(web::post().to(loras::import_from_google_drive::handler)),
+        )
+        .service(
+            at("/loras/import-from-url", "POST")
+                .route(web::post().to(loras::import_from_url::handler)),
+        )
+        .service(
+            at("/loras/system", "GET, HEAD")
+                .route(web::get().to(loras::system::handler))
+                .route(web::head().to(loras::system::handler)),
+        )
+        .configure(uploads)
+        .service(
             at("/loras/{id}", "DELETE, GET, HEAD")
                 .route(web::get().to(loras::get::handler))
                 .route(web::head().to(loras::get::handler))
@@ -66,5 +87,36 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
             at("/loras/{id}/content", "GET, HEAD")
                 .route(web::get().to(loras::content::handler))
                 .route(web::head().to(loras::content::handler)),
+        )
+        .service(at("/loras/{id}/prefetch", "POST").route(web::post().to(loras::prefetch::handler)))
+        .service(
+            at("/loras/{id}/versions", "GET, HEAD")
+                .route(web::get().to(loras::versions::handler))
+                .route(web::head().to(loras::versions::handler)),
+        );
+}
+
+/// Routes uploads in pieces. Every answer names the protocol's version.
+fn uploads(config: &mut ServiceConfig) {
+    use loras::uploads;
+
+    let post_for = |method| web::post().guard(tus::stands_for(method));
+    config
+        .service(
+            at("/loras/uploads", "OPTIONS, POST")
+                .route(web::method(Method::OPTIONS).to(uploads::options::handler))
+                .route(web::post().to(uploads::create::handler))
+                .wrap(from_fn(tus::name_the_version)),
+        )
+        .service(
+            at("/loras/uploads/{id}", "DELETE, GET, HEAD, PATCH")
+                .route(web::get().to(uploads::get::handler))
+                .route(web::head().to(uploads::head::handler))
+                .route(web::patch().to(uploads::append::handler))
+                .route(web::delete().to(uploads::delete::handler))
+                .route(post_for("HEAD").to(uploads::head::handler))
+                .route(post_for("PATCH").to(uploads::append::handler))
+                .route(post_for("DELETE").to(uploads::delete::handler))
+                .wrap(from_fn(tus::name_the_version)),
         );
 }

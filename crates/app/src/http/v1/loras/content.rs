@@ -52,7 +52,7 @@ pub(crate) async fn handler(
     let download = Download {
         key: &lora.blob_key,
         size_bytes: content.file_size,
-        sha256: content.sha256,
+        sha256: content.hashes.sha256,
         content_type: "application/octet-stream",
         filename: lora.filename.as_str(),
     };

@@ -12,6 +12,9 @@ use crate::http::query::Query;
 
 /// Deletes a LoRA of one's own: its row at once, its bytes and the copies on
 /// the backends as soon as no run needs them.
+///
+/// The latest version takes all earlier ones with it; an earlier one goes alone.
+/// One whose bytes are on their way is no longer waited for.
 #[utoipa::path(delete, path = "/api/v1/comfyui/loras/{id}", operation_id = "deleteLora", tag = "loras",
     params(("id" = Uuid, Path, description = "The LoRA's id.")),
     responses(

@@ -1,7 +1,7 @@
 //! LoRAs on the wire.
 
 use atelier_domain::ids::LoraId;
-use atelier_domain::lora::{Lora, LoraFailure, LoraSource, LoraStatus};
+use atelier_domain::lora::{Lora, LoraFailure, LoraHashes, LoraSource, LoraStatus};
 use atelier_domain::text::Description;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::http::PREFIX;
 use crate::http::time::Timestamp;
 
-/// A LoRA of one's own.
+/// A LoRA of one's own: one version of what goes by its filename.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Lora)]
 pub(crate) struct LoraBody<'a> {
@@ -23,6 +23,12 @@ pub(crate) struct LoraBody<'a> {
     name: &'a str,
     /// The name that workflows use.
     filename: &'a str,
+    /// The how-manyth bytes under its filename it has, from 1; null until it is
+    /// ready. Workflows name a certain version as `filename@version`.
+    version: Option<u32>,
+    /// When a later version took its place; null for the one that the bare
+    /// filename names.
+    superseded_at: Option<Timestamp>,
     /// What it is for.
     description: Option<&'a str>,
     /// Words to find it by.
@@ -35,11 +41,27 @@ pub(crate) struct LoraBody<'a> {
     file_size: Option<u64>,
     /// The SHA-256 digest of its bytes, in hexadecimal digits.
     sha256: Option<String>,
+    /// All hashes by which the world knows it.
+    hashes: Option<HashesBody>,
     /// Where it goes below ComfyUI's LoRA folder.
     comfyui_path: Option<String>,
-    /// The model that it was trained on, as the file says.
-    base_model: Option<&'a str>,
-    /// Words that call it up in a prompt, as the file says.
+    /// The family of models that it is for, such as `SDXL`; null where that
+    /// cannot be told.
+    #[schema(example = "SDXL")]
+    base_model: Option<&'static str>,
+    /// How sure that is: `low` where only the file says so, `medium`, or `high`
+    /// where its tensors fit nothing else.
+    #[schema(example = "high")]
+    base_model_confidence: Option<&'static str>,
+    /// What speaks for it, for people.
+    base_model_evidence: Option<&'a str>,
+    /// What its maker calls it, as the file says.
+    title: Option<&'a str>,
+    /// The rank of its matrices: the most frequent one, where they differ.
+    rank: Option<u32>,
+    /// How it changes a model, such as `LoRA`, `LoHa` or `LoKr`.
+    network_type: Option<&'a str>,
+    /// Words that call it up in a prompt, as the file says, the strongest first.
     trigger_words: &'a [String],
     /// What else the file says of itself.
     #[schema(value_type = Object)]
@@ -54,16 +76,53 @@ pub(crate) struct LoraBody<'a> {
     created_at: Timestamp,
 }
 
+/// The hashes of a LoRA file, in hexadecimal digits.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoraHashes)]
+pub(crate) struct HashesBody {
+    /// The SHA-256 digest of the file.
+    sha256: String,
+    /// The BLAKE3 digest of the file; null for files from before it was made.
+    blake3: Option<String>,
+    /// The first 10 digits of the SHA-256 digest, as Civitai and others have it.
+    #[schema(example = "E3B0C44298")]
+    autov2: String,
+    /// The first 12 digits of the SHA-256 digest of the tensors alone, which
+    /// stays when only the metadata change; null as above.
+    #[schema(example = "E3B0C44298FC")]
+    autov3: Option<String>,
+}
+
 /// Where a LoRA's bytes come from.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LoraSource)]
 pub(crate) struct SourceBody<'a> {
-    /// `upload` or `google_drive`.
+    /// `upload`, `google_drive` or `url`.
     #[schema(example = "upload")]
     kind: &'static str,
     /// Google Drive's id of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     google_drive_file_id: Option<&'a str>,
+    /// The address that it was downloaded from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+}
+
+/// LoRAs that belong together, in no pages.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoraVersions)]
+pub(crate) struct VersionsBody<'a> {
+    /// All versions, the latest first.
+    #[schema(value_type = Vec<LoraBody<'static>>)]
+    items: Vec<LoraBody<'a>>,
+}
+
+impl<'a> From<&'a [Lora]> for VersionsBody<'a> {
+    fn from(versions: &'a [Lora]) -> Self {
+        Self {
+            items: versions.iter().map(LoraBody::from).collect(),
+        }
+    }
 }
 
 /// How many of a LoRA's bytes are there.
@@ -109,22 +168,32 @@ impl<'a> From<&'a Lora> for LoraBody<'a> {
             content,
             error,
             blob_key: _,
+            superseded_at,
             created_at,
         } = lora;
         let content = content.as_ref();
         let facts = content.map(|content| &content.facts);
+        let base_model = facts.and_then(|facts| facts.base_model.as_ref());
         Self {
             id: id.as_uuid(),
             user_id: user_id.as_uuid(),
             name: name.as_str(),
             filename: filename.as_str(),
+            version: content.map(|content| content.version.number()),
+            superseded_at: superseded_at.map(Timestamp),
             description: description.as_ref().map(Description::as_str),
             tags: tags.as_slice(),
             status: status.as_str(),
             file_size: content.map(|content| content.file_size),
-            sha256: content.map(|content| content.sha256.to_string()),
+            sha256: content.map(|content| content.hashes.sha256.to_string()),
+            hashes: content.map(|content| HashesBody::from(&content.hashes)),
             comfyui_path: content.map(|content| content.comfyui_path.to_string()),
-            base_model: facts.and_then(|facts| facts.base_model.as_deref()),
+            base_model: base_model.map(|base_model| base_model.family.as_str()),
+            base_model_confidence: base_model.map(|base_model| base_model.confidence.as_str()),
+            base_model_evidence: base_model.map(|base_model| base_model.evidence.as_str()),
+            title: facts.and_then(|facts| facts.title.as_deref()),
+            rank: facts.and_then(|facts| facts.rank),
+            network_type: facts.and_then(|facts| facts.network_type.as_deref()),
             trigger_words: facts.map_or(&[], |facts| facts.trigger_words.as_slice()),
             metadata: facts.map_or(&NO_METADATA, |facts| &facts.metadata),
             source: SourceBody::from(source),
@@ -140,17 +209,28 @@ impl<'a> From<&'a Lora> for LoraBody<'a> {
     }
 }
 
+impl From<&LoraHashes> for HashesBody {
+    fn from(hashes: &LoraHashes) -> Self {
+        Self {
+            sha256: hashes.sha256.to_string(),
+            blake3: hashes.blake3.map(|digest| digest.to_string()),
+            autov2: hashes.auto_v2(),
+            autov3: hashes.auto_v3(),
+        }
+    }
+}
+
 impl<'a> From<&'a LoraSource> for SourceBody<'a> {
     fn from(source: &'a LoraSource) -> Self {
-        match source {
-            LoraSource::Upload => Self {
-                kind: "upload",
-                google_drive_file_id: None,
-            },
-            LoraSource::GoogleDrive { file_id } => Self {
-                kind: "google_drive",
-                google_drive_file_id: Some(file_id),
-            },
+        let (kind, google_drive_file_id, url) = match source {
+            LoraSource::Upload => ("upload", None, None),
+            LoraSource::GoogleDrive { file_id } => ("google_drive", Some(file_id.as_str()), None),
+            LoraSource::Url { url } => ("url", None, Some(url.as_str())),
+        };
+        Self {
+            kind,
+            google_drive_file_id,
+            url,
         }
     }
 }

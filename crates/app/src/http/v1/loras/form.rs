@@ -4,9 +4,8 @@ use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::HttpRequest;
 use actix_web::http::header::{DispositionParam, HeaderMap};
 use actix_web::web::{BytesMut, Payload};
-use atelier_application::loras::{LoraDetails, LoraUpload, UploadLora};
+use atelier_application::loras::{LoraDetails, LoraUpload, UploadLora, Uploaded};
 use atelier_domain::actor::Actor;
-use atelier_domain::lora::Lora;
 use atelier_domain::text::{Description, Name, Tags};
 use atelier_domain::validation::{Violation, pointer_token};
 use futures_util::{Stream, StreamExt as _};
@@ -17,6 +16,7 @@ use tracing::Instrument as _;
 use crate::http::api::{Api, Limits};
 use crate::http::json::{broken_body, content_length, too_slow};
 use crate::http::problem::{Problem, ProblemCode};
+use crate::http::query::flag;
 
 /// What a form has besides its file: boundaries, headers, texts.
 const FORM_SLACK_BYTES: u64 = 1024 * 1024;
@@ -44,12 +44,14 @@ pub(super) struct UploadForm<'a> {
     io: &'a Handle,
     upload: Option<AbortOnDrop>,
     details: LoraDetails,
+    replaces: Option<bool>,
     text_bytes: usize,
     violations: Vec<Violation>,
 }
 
 impl<'a> UploadForm<'a> {
-    pub(super) fn new(api: &'a Api, actor: Actor) -> Self {
+    /// `replaces` is what the address says of it.
+    pub(super) fn new(api: &'a Api, actor: Actor, replaces: Option<bool>) -> Self {
         Self {
             actor,
             limits: api.limits(),
@@ -57,6 +59,7 @@ impl<'a> UploadForm<'a> {
             io: api.io(),
             upload: None,
             details: LoraDetails::default(),
+            replaces,
             text_bytes: 0,
             violations: Vec::new(),
         }
@@ -131,11 +134,29 @@ impl<'a> UploadForm<'a> {
                 }
                 self.refuse_invalid()
             }
+            "replace" => self.replace(&mut field, &name).await,
             unknown => Err(Problem::invalid(
                 format!("/{}", pointer_token(unknown)),
-                "is not a field of this form; it has file, name, description and tags",
+                "is not a field of this form; it has replace, file, name, description and tags",
             )),
         }
+    }
+
+    /// Whether the file may take the place of one of its name must be known when
+    /// it begins.
+    async fn replace(&mut self, field: &mut Field, name: &str) -> Result<(), Problem> {
+        let text = self.text(field, name).await?;
+        if self.upload.is_some() {
+            let detail = "must stand before the file, or in the address as ?replace=true";
+            return Err(Problem::invalid("/replace", detail));
+        }
+        let replaces = flag(text.trim());
+        if replaces.is_none() {
+            self.check(name, Some("must be true or false"));
+        }
+        let earlier = std::mem::replace(&mut self.replaces, replaces);
+        self.check(name, earlier.map(|_| "is there more than once"));
+        Ok(())
     }
 
     fn check(&mut self, field: &str, fault: Option<impl ToString>) {
@@ -175,7 +196,12 @@ impl<'a> UploadForm<'a> {
         };
         let upload = self
             .upload_lora
-            .begin(self.actor.clone(), &filename, None)
+            .begin(
+                self.actor.clone(),
+                &filename,
+                None,
+                self.replaces.unwrap_or_default(),
+            )
             .await?;
         let upload = self
             .upload
@@ -208,16 +234,16 @@ impl<'a> UploadForm<'a> {
     ///
     /// This goes on, as a task of its own, even if the sender is gone: the whole
     /// file is there.
-    pub(super) async fn finish(mut self) -> Result<Lora, Problem> {
+    pub(super) async fn finish(mut self) -> Result<Uploaded, Problem> {
         let Some(upload) = self.upload.take().and_then(|mut upload| upload.take()) else {
             self.check("file", Some("is missing"));
             return Err(Problem::validation(self.violations));
         };
         let finishing = upload.finish(self.details).in_current_span();
-        let lora = actix_web::rt::spawn(finishing)
+        let uploaded = actix_web::rt::spawn(finishing)
             .await
             .map_err(Problem::internal)??;
-        Ok(lora)
+        Ok(uploaded)
     }
 }
 
