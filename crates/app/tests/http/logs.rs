@@ -121,3 +121,37 @@ async fn the_cause_of_a_failure_is_logged_once_with_what_led_to_it() {
         "the database cannot be reached: the test switched it off"
     );
 }
+
+#[actix_web::test]
+async fn lent_tokens_get_into_no_line() {
+    for (path, header, body) in [
+        (
+            "/loras/import-from-google-drive",
+            ("X-Google-Access-Token", "hunter2-token"),
+            serde_json::json!({"google_drive_file_id": "1AbCdEfGhIjK"}),
+        ),
+        (
+            "/loras/import-from-url",
+            ("X-Source-Authorization", "Bearer hunter2-token"),
+            serde_json::json!({"url": "https://models.example/a.safetensors"}),
+        ),
+    ] {
+        let world = World::new();
+        let bytes = atelier_testkit::build::safetensors_bytes(1);
+        for (remote, reference) in [
+            (&world.drive, "1AbCdEfGhIjK"),
+            (&world.web, "https://models.example/a.safetensors"),
+        ] {
+            remote.put(reference, "a.safetensors", bytes.clone());
+            remote.want_token(reference, "hunter2-token");
+        }
+        let request = as_user("alice", Method::POST, path)
+            .insert_header(header)
+            .set_json(body);
+
+        let (answer, lines) = logged(&world, request).await;
+
+        assert_eq!(answer.status, 202, "{answer:?}");
+        assert!(!lines.text().contains("hunter2"), "{}", lines.text());
+    }
+}

@@ -247,16 +247,81 @@ async fn fields_that_are_unknown_or_there_twice_are_refused() {
 }
 
 #[actix_web::test]
-async fn a_filename_that_is_taken_is_409() {
+async fn the_same_bytes_again_are_the_lora_that_is_there() {
+    let world = World::new();
+    let server = world.server().await;
+    let bytes = safetensors_bytes(1);
+    let first = send(&server, &[(FILE, &bytes)]).await;
+    assert_eq!(first.status, 201);
+
+    for parts in [
+        &[(FILE, bytes.as_ref())][..],
+        &[("name=\"replace\"", b"true"), (FILE, bytes.as_ref())],
+    ] {
+        let again = send(&server, parts).await;
+
+        assert_eq!(again.status, 200, "{again:?}");
+        assert_eq!(again.json(), first.json());
+        assert_eq!(again.header("location"), first.header("location"));
+    }
+    let listed = server.get("/loras").await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn other_bytes_under_a_filename_are_409_with_the_way_out() {
+    let world = World::new();
+    let server = world.server().await;
+    let first = send(&server, &[(FILE, &safetensors_bytes(1))]).await.json();
+
+    let refused = send(&server, &[(FILE, &safetensors_bytes(2))]).await;
+    refused.is_problem(409, "lora-filename-taken", &[]);
+    let problem = refused.json();
+    assert_eq!(problem["existing"], first["id"]);
+    assert!(problem["detail"].as_str().unwrap().contains("replace=true"));
+
+    let replaced = send(
+        &server,
+        &[("name=\"replace\"", b"true"), (FILE, &safetensors_bytes(2))],
+    )
+    .await;
+    assert_eq!(replaced.status, 201, "{replaced:?}");
+    assert_eq!(replaced.json()["version"], 2);
+    let (content_type, body) = form(&[(FILE, &safetensors_bytes(3))]);
+    let by_query = as_user("alice", Method::POST, "/loras?replace=true")
+        .insert_header((CONTENT_TYPE, content_type))
+        .set_payload(body);
+    assert_eq!(server.send(by_query).await.json()["version"], 3);
+}
+
+#[actix_web::test]
+async fn a_wish_to_replace_is_plain_and_stands_before_the_file() {
     let world = World::new();
     let server = world.server().await;
     let bytes = safetensors_bytes(1);
 
-    assert_eq!(send(&server, &[(FILE, &bytes)]).await.status, 201);
-
-    send(&server, &[(FILE, &bytes)])
+    for parts in [
+        &[(FILE, bytes.as_ref()), ("name=\"replace\"", b"true")][..],
+        &[("name=\"replace\"", b"perhaps"), (FILE, bytes.as_ref())],
+        &[
+            ("name=\"replace\"", b"true"),
+            ("name=\"replace\"", b"true"),
+            (FILE, bytes.as_ref()),
+        ],
+    ] {
+        send(&server, parts)
+            .await
+            .is_problem(422, "validation", &["/replace"]);
+    }
+    let (content_type, body) = form(&[(FILE, &bytes)]);
+    let by_query = as_user("alice", Method::POST, "/loras?replace=yes")
+        .insert_header((CONTENT_TYPE, content_type))
+        .set_payload(body);
+    server
+        .send(by_query)
         .await
-        .is_problem(409, "lora-filename-taken", &[]);
+        .is_problem(422, "validation", &["?replace"]);
+    is_clean(&world, &server).await;
 }
 
 #[actix_web::test]

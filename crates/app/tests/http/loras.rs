@@ -43,13 +43,26 @@ async fn a_lora_is_shown_with_every_member() {
         "user_id": world.alice.user_id().to_string(),
         "name": "a_style",
         "filename": "a_style.safetensors",
+        "version": 1,
+        "superseded_at": null,
         "description": null,
         "tags": ["style", "house"],
         "status": "ready",
         "file_size": bytes.len(),
         "sha256": sha256_of(&bytes).to_string(),
+        "hashes": {
+            "sha256": sha256_of(&bytes).to_string(),
+            "blake3": lora["hashes"]["blake3"],
+            "autov2": sha256_of(&bytes).first_digits(10).to_uppercase(),
+            "autov3": lora["hashes"]["autov3"]
+        },
         "comfyui_path": format!("user-{}/a_style.safetensors", world.alice.user_id()),
-        "base_model": lora["base_model"],
+        "base_model": "SD 1.x",
+        "base_model_confidence": lora["base_model_confidence"],
+        "base_model_evidence": lora["base_model_evidence"],
+        "title": lora["title"],
+        "rank": 4,
+        "network_type": "LoRA",
         "trigger_words": lora["trigger_words"],
         "metadata": lora["metadata"],
         "source": {"kind": "upload"},
@@ -58,6 +71,10 @@ async fn a_lora_is_shown_with_every_member() {
         "created_at": "2026-01-01T00:00:00.000000Z"
     });
     assert_eq!(lora, expected);
+    assert_eq!(lora["hashes"]["blake3"].as_str().unwrap().len(), 64);
+    assert_eq!(lora["hashes"]["autov3"].as_str().unwrap().len(), 12);
+    assert!(["low", "medium", "high"].contains(&lora["base_model_confidence"].as_str().unwrap()));
+    assert!(!lora["base_model_evidence"].as_str().unwrap().is_empty());
     assert!(
         lora["trigger_words"]
             .as_array()
@@ -107,6 +124,26 @@ async fn loras_are_listed_by_status_tag_and_text() {
     assert_eq!(count("/loras?tag=house").await, 1);
     assert_eq!(count("/loras?q=A_STY").await, 1);
     assert_eq!(count("/loras?status=failed").await, 0);
+    assert_eq!(count("/loras?base_model=sd%201.x").await, 1);
+    assert_eq!(count("/loras?base_model=SDXL").await, 0);
+    let hash = sha256_of(&safetensors_bytes(1))
+        .first_digits(10)
+        .to_uppercase();
+    assert_eq!(count(&format!("/loras?hash={hash}")).await, 1);
+    assert_eq!(count("/loras?hash=0123456789").await, 0);
+}
+
+#[actix_web::test]
+async fn words_that_are_no_model_and_no_hash_are_refused() {
+    let server = World::new().server().await;
+
+    let answer = server.get("/loras?base_model=sdx&hash=xyz").await;
+
+    answer.is_problem(422, "validation", &["?base_model", "?hash"]);
+    assert!(
+        answer.json().to_string().contains("Z-Image or unknown"),
+        "{answer:?}"
+    );
 }
 
 #[actix_web::test]

@@ -14,6 +14,7 @@ use actix_web::{Error, test, web};
 use atelier::http::health::{Check, Readiness};
 use atelier::http::{self, Api, Limits, Ports};
 use atelier_application::catalogue::CatalogueCache;
+use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::output::RunOutput;
@@ -23,12 +24,13 @@ use atelier_domain::ports::{
 use atelier_domain::workflow::{NewWorkflow, Workflow};
 use atelier_testkit::build::{a_claim, an_actor};
 use atelier_testkit::{
-    FakeStore, FixedTokens, InMemoryBlobs, InMemoryPreviews, ManualClock, ScriptedComfy,
-    SequentialIds,
+    FakeRemote, FakeStore, FixedTokens, InMemoryBlobs, InMemoryPreviews, ManualClock,
+    ScriptedComfy, SequentialIds, wait_until,
 };
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const API: &str = "/api/v1/comfyui";
@@ -40,6 +42,8 @@ pub(crate) struct World {
     pub(crate) store: FakeStore,
     pub(crate) blobs: InMemoryBlobs,
     pub(crate) comfy: ScriptedComfy,
+    pub(crate) drive: FakeRemote,
+    pub(crate) web: FakeRemote,
     pub(crate) previews: InMemoryPreviews,
     pub(crate) tokens: FixedTokens,
     pub(crate) clock: Arc<ManualClock>,
@@ -57,6 +61,8 @@ impl World {
             store: FakeStore::with_clock(Arc::clone(&clock) as _),
             blobs: InMemoryBlobs::new(),
             comfy: ScriptedComfy::new(),
+            drive: FakeRemote::drive(),
+            web: FakeRemote::web(),
             previews: InMemoryPreviews::new(),
             tokens: FixedTokens::new()
                 .with("alice", alice.clone())
@@ -82,10 +88,18 @@ impl World {
             workflows: Arc::new(self.store.workflows()),
             runs: Arc::new(self.store.runs()),
             loras: Arc::new(self.store.loras()),
+            transfers: Arc::new(self.store.transfers()),
+            uploads: Arc::new(self.store.uploads()),
+            copies: Arc::new(self.store.copies()),
+            sources: self.sources(),
+            transferring: self.transferring(),
             blobs: Arc::new(self.blobs.clone()),
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.previews.clone()),
-            catalogue: Arc::new(CatalogueCache::new(vec![Arc::new(self.comfy.clone())])),
+            catalogue: Arc::new(CatalogueCache::new(vec![(
+                "comfyui".to_owned(),
+                Arc::new(self.comfy.clone()) as _,
+            )])),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::new(SequentialIds::new()),
         };
@@ -103,6 +117,34 @@ impl World {
             self.stopping.clone(),
             Handle::current(),
         ))
+    }
+
+    fn sources(&self) -> RemoteSources {
+        RemoteSources {
+            google_drive: Arc::new(self.drive.clone()),
+            web: Arc::new(self.web.clone()),
+        }
+    }
+
+    fn transferring(&self) -> Arc<Transferring> {
+        Arc::new(Transferring::new(
+            Arc::new(self.store.transfers()),
+            Arc::new(self.blobs.clone()),
+            Arc::new(self.store.signals()),
+            Arc::new(SequentialIds::new()),
+            self.sources(),
+            TransferSettings {
+                poll: Duration::from_millis(10),
+                ..TransferSettings::default()
+            },
+        ))
+    }
+
+    /// Carries transfers out until the guard is dropped.
+    pub(crate) fn carry_transfers(&self) -> watch::Sender<bool> {
+        let (stop, stopped) = watch::channel(false);
+        drop(tokio::spawn(self.transferring().serve(stopped)));
+        stop
     }
 
     pub(crate) async fn server(&self) -> Server {
@@ -174,6 +216,17 @@ impl Server {
     /// Asks as Alice.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(as_user("alice", Method::GET, path)).await
+    }
+
+    /// Waits until a LoRA of Alice's is neither uploading nor importing.
+    pub(crate) async fn settled(&self, path: &str) -> Value {
+        let mut lora = Value::Null;
+        wait_until("the LoRA is ready or failed", SOON, async || {
+            lora = self.get(path).await.json();
+            lora["status"] == "ready" || lora["status"] == "failed"
+        })
+        .await;
+        lora
     }
 
     /// Sends JSON as Alice.
