@@ -276,7 +276,7 @@ fn open_drive(
         Ok(source) => Some(Arc::new(source)),
         Err(error) => {
             let place = match &error {
-                DriveOptionsError::Url(_) if config.api_base_url.is_some() => drive::API_BASE_URL,
+                DriveOptionsError::Url("the Drive API") => drive::API_BASE_URL,
                 _ => drive::TOKEN_URL,
             };
             mistakes.add(place, Chain(&error).to_string());
@@ -410,4 +410,61 @@ pub(crate) fn token(
         valid_for,
     };
     atelier_identity::sign_access_token(identity.secret.expose(), token).map_err(TokenError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told<T>(mistakes: Mistakes, opened: Option<T>) -> String {
+        let mistakes = mistakes.check(opened).err();
+        mistakes.map_or_else(String::new, |all| all.to_string())
+    }
+
+    #[tokio::test]
+    async fn every_host_that_is_none_is_told() {
+        let config = LoraConfig {
+            max_lora_bytes: 1,
+            import_hosts: Some(vec!["https://a.example".to_owned(), "*.com".to_owned()]),
+        };
+        let mut mistakes = Mistakes::default();
+
+        let web = open_web(&config, &Handle::current(), &mut mistakes);
+
+        let told = told(mistakes, web);
+        for host in ["https://a.example", "*.com"] {
+            let expected = format!("\n  ATELIER_IMPORT_HOSTS: `{host}`: ");
+            assert!(told.contains(&expected), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn drive_needs_no_credentials_and_takes_only_good_ones() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let open = |config: &DriveConfig| {
+            let mut mistakes = Mistakes::default();
+            let drive = open_drive(config, &clock, &Handle::current(), &mut mistakes);
+            told(mistakes, drive)
+        };
+
+        assert_eq!(open(&DriveConfig::default()), "");
+        let told = open(&DriveConfig {
+            token: Some(Secret::new("hunter2")),
+            ..DriveConfig::default()
+        });
+        assert!(
+            told.contains("\n  GDOC_TOKEN: ") && !told.contains("hunter2"),
+            "{told}"
+        );
+        let told = open(&DriveConfig {
+            api_base_url: Some("http://drive.example".to_owned()),
+            ..DriveConfig::default()
+        });
+        assert!(told.contains("\n  GOOGLE_API_BASE_URL: "), "{told}");
+        let told = open(&DriveConfig {
+            token_url: Some("http://drive.example".to_owned()),
+            ..DriveConfig::default()
+        });
+        assert!(told.contains("\n  GOOGLE_TOKEN_URL: "), "{told}");
+    }
 }

@@ -30,7 +30,8 @@ const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-overr
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 
-const OFFSET_OCTET_STREAM: &str = "application/offset+octet-stream";
+/// What bytes of an upload are.
+pub(crate) const OFFSET_OCTET_STREAM: &str = "application/offset+octet-stream";
 
 /// Names the version in every answer, errors included.
 pub(crate) async fn name_the_version(

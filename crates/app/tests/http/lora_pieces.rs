@@ -32,7 +32,7 @@ fn creation(length: usize, pairs: &[(&str, &str)]) -> TestRequest {
 }
 
 /// Begins an upload of `a.safetensors` and says where it is, below the API.
-async fn created(server: &Server, length: usize) -> String {
+pub(crate) async fn created(server: &Server, length: usize) -> String {
     let answer = server
         .send(creation(length, &[("filename", "a.safetensors")]))
         .await;
@@ -52,7 +52,7 @@ fn piece(path: &str, offset: usize, bytes: &[u8]) -> TestRequest {
         .set_payload(bytes.to_vec())
 }
 
-async fn offset_of(server: &Server, path: &str) -> String {
+pub(crate) async fn offset_of(server: &Server, path: &str) -> String {
     let answer = server.send(tus(Method::HEAD, path)).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     answer.header("upload-offset").unwrap().to_owned()
@@ -343,7 +343,7 @@ async fn what_is_no_lora_is_refused_with_its_first_bytes() {
 #[actix_web::test]
 async fn an_upload_that_waits_too_long_is_gone() {
     let mut world = World::new();
-    world.limits.upload_expiry = Duration::from_secs(60);
+    world.limits.upload_expiry = Duration::from_mins(1);
     let server = world.server().await;
     let path = created(&server, 700).await;
 

@@ -9,6 +9,7 @@ use atelier_testkit::{PATIENCE, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::lora_pieces::{created, offset_of};
 use crate::support::{API, World};
 
 /// Serves a world on a real socket for as long as the test lasts.
@@ -177,4 +178,55 @@ async fn whoever_is_refused_in_the_middle_of_a_large_upload_reads_why() {
     let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
     assert!(answer.contains("\"pointer\":\"/file\""), "{answer}");
+}
+
+/// A request that says it adds 5 000 bytes to an upload, and brings the first
+/// 700 of a good file.
+fn part_of_a_piece(path: &str) -> Vec<u8> {
+    let mut request = format!(
+        "PATCH {API}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\
+         Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Length: 5000\r\n\
+         Content-Type: application/offset+octet-stream\r\n\r\n"
+    )
+    .into_bytes();
+    request.extend_from_slice(&safetensors_bytes(1)[..700]);
+    request
+}
+
+#[actix_web::test]
+async fn bytes_of_an_upload_are_kept_though_the_line_breaks() {
+    let world = World::new();
+    let server = world.server().await;
+    let path = created(&server, safetensors_bytes(1).len()).await;
+    let mut stream = connect(&world).await;
+    stream.write_all(&part_of_a_piece(&path)).await.unwrap();
+    stream.flush().await.unwrap();
+
+    drop(stream);
+
+    wait_until("the bytes are kept", PATIENCE, async || {
+        offset_of(&server, &path).await == "700"
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn bytes_of_an_upload_are_kept_though_the_rest_never_comes() {
+    let mut world = World::new();
+    world.limits.chunk_wait = Duration::from_millis(50);
+    let server = world.server().await;
+    let path = created(&server, safetensors_bytes(1).len()).await;
+    let mut stream = connect(&world).await;
+    stream.write_all(&part_of_a_piece(&path)).await.unwrap();
+
+    let mut answer = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("upload-offset: 700\r\n"), "{answer}");
+    assert_eq!(offset_of(&server, &path).await, "700");
 }

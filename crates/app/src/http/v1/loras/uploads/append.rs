@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 
+use super::UploadBytes;
 use super::receiving::receive;
 use crate::http::api::Api;
 use crate::http::auth::AuthActor;
@@ -20,7 +21,7 @@ use crate::http::tus::{TusRequest, UPLOAD_EXPIRES, UPLOAD_OFFSET, http_date};
         ("id" = Uuid, Path, description = "The upload's id."),
         ("Tus-Resumable" = String, Header, description = "`1.0.0`."),
         ("Upload-Offset" = u64, Header, description = "Where the bytes begin: where the upload ends.")),
-    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    request_body(content = UploadBytes, content_type = "application/offset+octet-stream"),
     responses(
         (status = 204, description = "The bytes are kept.",
             headers(("Tus-Resumable" = String, description = "`1.0.0`."),

@@ -4,9 +4,9 @@ use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
 use atelier_domain::ports::ResumableUpload;
 
-use super::location;
 use super::metadata::Metadata;
 use super::receiving::receive;
+use super::{UploadBytes, location};
 use crate::http::api::Api;
 use crate::http::auth::AuthActor;
 use crate::http::json::content_length;
@@ -26,7 +26,7 @@ use crate::http::tus::{TusRequest, UPLOAD_EXPIRES, UPLOAD_OFFSET, http_date};
         ("Tus-Resumable" = String, Header, description = "`1.0.0`."),
         ("Upload-Length" = u64, Header, description = "The file's size in bytes."),
         ("Upload-Metadata" = String, Header, description = "Pairs of a key and a value in base64, with commas between: `filename`, and if you like `name`, `description`, `tags` (with commas between) and `replace` (`true` for a new version of the LoRA of that filename).")),
-    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    request_body(content = UploadBytes, content_type = "application/offset+octet-stream"),
     responses(
         (status = 201, description = "The bytes may come.",
             headers(("Location" = String, description = "Where the upload is."),
