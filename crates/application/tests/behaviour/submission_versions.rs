@@ -1,6 +1,9 @@
 //! Versions of LoRAs, as graphs name them.
 
+use std::collections::BTreeSet;
+
 use atelier_application::runs::{SubmitRequest, SubmitRunError};
+use atelier_domain::ids::LoraId;
 use atelier_domain::ports::{LoraRepo as _, WriteOutcome};
 use atelier_testkit::build::an_actor;
 use serde_json::{Value, json};
@@ -46,20 +49,30 @@ async fn a_bare_name_is_the_latest_version_and_a_number_is_that_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_run_needs_the_very_version_that_it_names() {
+async fn each_name_in_a_graph_gets_its_own_version_and_the_run_needs_them_all() {
     let house = House::new();
-    let first = house.lora(NAME, 1).await;
-    let second = house.next_version(NAME, 2).await;
-    let mut graph = lora_graph(&format!("{NAME}@1"));
-    graph["8"] = lora_graph(NAME)["7"].clone();
+    let versions = [
+        house.lora(NAME, 1).await,
+        house.next_version(NAME, 2).await,
+        house.next_version(NAME, 3).await,
+    ];
+    let mut graph = lora_graph(NAME);
+    for (node, name) in [("11", "@1"), ("12", "@2"), ("13", "@3")] {
+        graph[node] = lora_graph(&format!("{NAME}{name}"))["7"].clone();
+    }
 
     house.submit(&graph).await.unwrap();
 
-    let mut needed = house.claimed().await.lora_ids;
-    needed.sort_unstable();
-    let mut both = vec![first.id, second.id];
-    both.sort_unstable();
-    assert_eq!(needed, both);
+    let claimed = house.claimed().await;
+    let needed: BTreeSet<LoraId> = claimed.lora_ids.iter().copied().collect();
+    assert_eq!(needed, versions.iter().map(|lora| lora.id).collect());
+    assert_eq!(claimed.lora_ids.len(), 3);
+    let prepared = claimed.graph.parse().unwrap();
+    for (node, version) in [("11", 0), ("12", 1), ("13", 2), ("7", 2)] {
+        let path = &versions[version].content.as_ref().unwrap().comfyui_path;
+        let value = &prepared.node(node).unwrap().inputs()["lora_name"];
+        assert_eq!(*value, json!(path.to_string()), "{node}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
