@@ -162,6 +162,8 @@ impl Assembly {
                 patience: self.worker.patience,
                 affinity: self.worker.affinity,
                 orphan_age: self.worker.orphan_age,
+                // Often enough that none is there for much longer than told.
+                orphans: (self.worker.orphan_age / 168).min(Duration::from_hours(1)),
                 ..WorkerSettings::default()
             },
         })

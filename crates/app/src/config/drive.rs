@@ -35,12 +35,12 @@ pub struct DriveArguments {
     pub google_client_secret: Option<String>,
     /// Where the Drive API is, for tests.
     ///
-    /// Default: https://www.googleapis.com/drive/v3.
+    /// Default: Google's own.
     #[arg(long, env = API_BASE_URL, value_name = "URL")]
     pub google_api_base_url: Option<String>,
     /// Where Google's access tokens are, for tests.
     ///
-    /// Default: https://oauth2.googleapis.com/token.
+    /// Default: Google's own.
     #[arg(long, env = TOKEN_URL, value_name = "URL")]
     pub google_token_url: Option<String>,
 }
