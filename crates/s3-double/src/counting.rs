@@ -1,31 +1,70 @@
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// A body that counts the bytes that the connection takes out of it.
-pub(crate) struct Counting<B> {
-    pub(crate) inner: B,
-    pub(crate) taken: Arc<AtomicU64>,
+use crate::gate::Gate;
+
+/// A body that counts the bytes that the connection takes out of it, and that
+/// stops or breaks off where the gate says so.
+pub(crate) struct Counting {
+    inner: s3s::Body,
+    gate: Gate,
+    sent_bytes: u64,
+    /// Whether it is the answer to a GET.
+    gated: bool,
+    held: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Counting<B> {
+impl Counting {
+    pub(crate) fn new(inner: s3s::Body, gate: Gate, gated: bool) -> Self {
+        Self {
+            inner,
+            gate,
+            sent_bytes: 0,
+            gated,
+            held: None,
+        }
+    }
+
+    /// Is ready when the body may go on, and says whether it breaks off instead.
+    fn poll_gate(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if !self.gated {
+            return Poll::Ready(false);
+        }
+        if self.held.is_none() && self.gate.holds_body(self.sent_bytes) {
+            let gate = self.gate.clone();
+            self.held = Some(Box::pin(gate.wait_for_body(self.sent_bytes)));
+        }
+        if let Some(held) = &mut self.held {
+            ready!(held.as_mut().poll(context));
+            self.held = None;
+        }
+        Poll::Ready(self.gate.takes_cut(self.sent_bytes))
+    }
+}
+
+impl Body for Counting {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = <s3s::Body as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if ready!(self.poll_gate(context)) {
+            let cut = io::Error::other("the test cuts this body");
+            return Poll::Ready(Some(Err(cut.into())));
+        }
         let frame = Pin::new(&mut self.inner).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            self.taken.fetch_add(bytes, Ordering::Relaxed);
+            self.sent_bytes += bytes;
+            self.gate.count_sent(bytes);
         }
         frame
     }

@@ -10,7 +10,16 @@ pub struct Gate {
     failing: watch::Sender<Option<u16>>,
     holding_gets: watch::Sender<bool>,
     holding_puts: watch::Sender<bool>,
+    holding_bodies: watch::Sender<Option<u64>>,
+    cutting_bodies: watch::Sender<Cuts>,
     sent_bytes: Arc<AtomicU64>,
+}
+
+/// Bodies that are to break off.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cuts {
+    after_bytes: u64,
+    left: u32,
 }
 
 impl Gate {
@@ -19,6 +28,8 @@ impl Gate {
             failing: watch::Sender::new(None),
             holding_gets: watch::Sender::new(false),
             holding_puts: watch::Sender::new(false),
+            holding_bodies: watch::Sender::new(None),
+            cutting_bodies: watch::Sender::default(),
             sent_bytes: Arc::default(),
         }
     }
@@ -39,6 +50,26 @@ impl Gate {
         self.holding_puts.send_replace(hold);
     }
 
+    /// Sends so many bytes of the body of each answer to a GET and then no more,
+    /// while there is a number.
+    pub fn hold_bodies_after(&self, bytes: Option<u64>) {
+        self.holding_bodies.send_replace(bytes);
+    }
+
+    /// Closes the connection in the middle of the next `times` answers to a GET
+    /// that have more than so many bytes, once these are sent.
+    pub fn cut_bodies_after(&self, bytes: u64, times: u32) {
+        self.cutting_bodies.send_replace(Cuts {
+            after_bytes: bytes,
+            left: times,
+        });
+    }
+
+    /// How many bodies are yet to be cut.
+    pub fn cuts_left(&self) -> u32 {
+        self.cutting_bodies.borrow().left
+    }
+
     /// How many bytes of bodies were handed to the sockets since the start.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
@@ -56,9 +87,34 @@ impl Gate {
         wait_for_end(&self.holding_puts).await;
     }
 
-    pub(crate) fn sent_counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.sent_bytes)
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    pub(crate) fn holds_body(&self, sent_bytes: u64) -> bool {
+        is_held(*self.holding_bodies.borrow(), sent_bytes)
+    }
+
+    /// Comes back when a body of which so many bytes are sent may go on.
+    pub(crate) async fn wait_for_body(self, sent_bytes: u64) {
+        let mut holding = self.holding_bodies.subscribe();
+        drop(holding.wait_for(|held| !is_held(*held, sent_bytes)).await);
+    }
+
+    /// Whether a body is to break off here; uses up one of the announced cuts.
+    pub(crate) fn takes_cut(&self, sent_bytes: u64) -> bool {
+        self.cutting_bodies.send_if_modified(|cuts| {
+            let is_due = cuts.left > 0 && sent_bytes >= cuts.after_bytes;
+            if is_due {
+                cuts.left -= 1;
+            }
+            is_due
+        })
+    }
+}
+
+fn is_held(held_after: Option<u64>, sent_bytes: u64) -> bool {
+    held_after.is_some_and(|bytes| sent_bytes >= bytes)
 }
 
 async fn wait_for_end(holding: &watch::Sender<bool>) {

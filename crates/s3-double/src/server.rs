@@ -135,13 +135,13 @@ struct Front {
     gate: Gate,
 }
 
-type Answer = Response<Counting<s3s::Body>>;
+type Answer = Response<Counting>;
 
 impl Front {
     async fn answer(self, request: Request<Incoming>) -> Result<Answer, s3s::HttpError> {
+        let gated = request.method() == Method::GET;
         let counted = |response: Response<s3s::Body>| {
-            let taken = self.gate.sent_counter();
-            response.map(|inner| Counting { inner, taken })
+            response.map(|inner| Counting::new(inner, self.gate.clone(), gated))
         };
         match *request.method() {
             Method::GET => self.gate.wait_for_gets().await,
