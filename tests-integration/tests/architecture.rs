@@ -30,9 +30,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "atelier-comfyui",
             "atelier-comfyui-sim",
             "atelier-domain",
+            "atelier-drive",
             "atelier-identity",
             "atelier-local-postgres",
             "atelier-postgres",
+            "atelier-web",
         ],
     ),
 ];
@@ -166,8 +168,10 @@ fn only_the_wiring_names_adapters() {
     let adapters = [
         "atelier_blob",
         "atelier_comfyui::",
+        "atelier_drive",
         "atelier_identity",
         "atelier_postgres",
+        "atelier_web",
     ];
     let mut waiting = vec![source.clone()];
     let mut naming = BTreeSet::new();
