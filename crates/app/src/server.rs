@@ -4,8 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use atelier_application::runs::RunLimits;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -16,21 +15,14 @@ use tracing::{info, warn};
 
 use crate::config::Mistakes;
 use crate::config::serve::ServeConfig;
-use crate::config::server::ServerConfig;
 use crate::config::work::WorkConfig;
 use crate::http::health::Readiness;
 use crate::http::{self, Api, Limits};
 use crate::open_files;
 use crate::wiring::Assembly;
 
-/// How long requests may take to end once the server stops.
-const DRAIN: Duration = Duration::from_secs(15);
-/// How long a client may take to send the head of a request.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// How old what is known of ComfyUI may get where no worker asks for it.
 const CATALOGUE_AGE: Duration = Duration::from_secs(30);
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Why a server does not run.
 #[derive(Debug, Error)]
@@ -108,7 +100,7 @@ impl Running {
             stopping.clone(),
             io.clone(),
         ));
-        let server = listen_with(api, listener, &config.server, &stopping).map_err(failed)?;
+        let server = http::serve(api, listener, config.server.threads).map_err(failed)?;
         let http = io.spawn(server);
         let worker = if config.with_worker {
             RunningWorker::start(&assembly)
@@ -213,23 +205,6 @@ impl RunningWorker {
             warn!(%error, "the worker ended badly");
         }
     }
-}
-
-fn listen_with(
-    api: web::Data<Api>,
-    listener: TcpListener,
-    config: &ServerConfig,
-    stopping: &CancellationToken,
-) -> io::Result<Server> {
-    let mut server = HttpServer::new(move || http::app(web::Data::clone(&api)))
-        .client_request_timeout(HEAD_WAIT)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(DRAIN.as_secs())
-        .shutdown_signal(stopping.clone().cancelled_owned());
-    if let Some(threads) = config.threads {
-        server = server.workers(threads.get());
-    }
-    Ok(server.listen(listener)?.run())
 }
 
 fn flatten(outcome: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServerError> {

@@ -84,6 +84,22 @@ pub struct Limits {
     pub runs: RunLimits,
 }
 
+/// What a form has besides its file: boundaries, headers, texts.
+const FORM_SLACK_BYTES: u64 = 1024 * 1024;
+
+impl Limits {
+    /// The most bytes of a form with a LoRA file.
+    pub(crate) fn form_bytes(&self) -> u64 {
+        self.lora_bytes.saturating_add(FORM_SLACK_BYTES)
+    }
+
+    /// The most bytes that any body may have.
+    pub(crate) fn largest_body(&self) -> u64 {
+        self.form_bytes()
+            .max(u64::try_from(self.json_bytes).unwrap_or(u64::MAX))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -17,6 +17,7 @@ pub mod health;
 mod idempotency;
 mod json;
 mod lent_token;
+mod listening;
 pub mod openapi;
 mod page;
 mod path;
@@ -34,6 +35,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, Error, HttpResponse, Resource, web};
 
 pub use api::{Api, Limits, Ports};
+pub use listening::serve;
 
 use problem::Problem;
 

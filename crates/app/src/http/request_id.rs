@@ -131,7 +131,7 @@ fn is_problem(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes() == PROBLEM_JSON.as_bytes())
 }
 
-fn add_headers(headers: &mut HeaderMap, id: Uuid) {
+pub(crate) fn add_headers(headers: &mut HeaderMap, id: Uuid) {
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         headers.insert(X_REQUEST_ID, value);
     }

@@ -1,8 +1,9 @@
 //! What only shows on a real connection.
 
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_web::{HttpServer, web};
 use atelier::http;
 use atelier_testkit::build::safetensors_bytes;
 use atelier_testkit::{PATIENCE, wait_until};
@@ -14,14 +15,10 @@ use crate::support::{API, World};
 
 /// Serves a world on a real socket for as long as the test lasts.
 async fn connect(world: &World) -> TcpStream {
-    let api = world.api();
-    let server = HttpServer::new(move || http::app(web::Data::clone(&api)))
-        .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
-    let address = server.addrs()[0];
-    actix_web::rt::spawn(server.run());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = http::serve(world.api(), listener, NonZeroUsize::new(1)).unwrap();
+    actix_web::rt::spawn(server);
     TcpStream::connect(address).await.unwrap()
 }
 
@@ -129,6 +126,38 @@ async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
     let answer = answer(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[actix_web::test]
+async fn whoever_asks_is_not_told_to_send_what_is_too_large() {
+    let world = World::new();
+    let ask = async |path: &str, length: u64| {
+        let mut stream = connect(&world).await;
+        let request = format!(
+            "POST {API}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\
+             Expect: 100-continue\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+
+    for path in ["/loras", "/loras/uploads"] {
+        let refused = answer(&mut ask(path, 99_999_999_999).await).await;
+        assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
+        assert!(
+            refused.contains("\"code\":\"payload-too-large\""),
+            "{refused}"
+        );
+        assert!(refused.contains("x-request-id: "), "{refused}");
+    }
+    let mut told = [0; 25];
+    let mut stream = ask("/loras", 50_000).await;
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut told))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 #[actix_web::test]

@@ -18,8 +18,6 @@ use crate::http::json::{broken_body, content_length, too_slow};
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::flag;
 
-/// What a form has besides its file: boundaries, headers, texts.
-const FORM_SLACK_BYTES: u64 = 1024 * 1024;
 /// The most bytes of all texts of a form together: the largest description has
 /// 40 000, the largest tags have 8 000.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -28,9 +26,10 @@ const MAX_FIELDS: usize = 200;
 
 /// Refuses a body that says itself that it is too large, before it is read.
 pub(super) fn refuse_oversized(request: &HttpRequest, limits: &Limits) -> Result<(), Problem> {
-    let most = limits.lora_bytes.saturating_add(FORM_SLACK_BYTES);
     match content_length(request.headers()) {
-        Some(length) if length > most => Err(Problem::too_large("A LoRA file", limits.lora_bytes)),
+        Some(length) if length > limits.form_bytes() => {
+            Err(Problem::too_large("A LoRA file", limits.lora_bytes))
+        }
         _ => Ok(()),
     }
 }

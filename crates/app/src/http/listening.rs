@@ -1,0 +1,88 @@
+//! The listener: as actix's own, except that whoever asks before sending
+//! (`Expect: 100-continue`) is not told to go on with a body that nothing here
+//! takes.
+
+use std::future::ready;
+use std::io;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_http::{HttpService, Request};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, Response};
+use actix_web::web;
+
+use super::api::Api;
+use super::json::content_length;
+use super::problem::Problem;
+use super::{app, request_id};
+
+/// How long requests may take to end once the server stops.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How long a client may take to send the head of a request.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a connection may take to close.
+const DISCONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// Serves `api` on `listener` until the server stops; `threads` of them answer,
+/// or one a processor.
+///
+/// # Errors
+/// What the system says to the listener.
+pub fn serve(
+    api: web::Data<Api>,
+    listener: TcpListener,
+    threads: Option<NonZeroUsize>,
+) -> io::Result<Server> {
+    let address = listener.local_addr()?;
+    let mut builder = Server::build()
+        .shutdown_timeout(DRAIN.as_secs())
+        .shutdown_signal(api.stopping().clone().cancelled_owned());
+    if let Some(threads) = threads {
+        builder = builder.workers(threads.get());
+    }
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("http", listener, move || {
+        let stopping = stopping.clone();
+        let asked = web::Data::clone(&api);
+        let app = app(web::Data::clone(&api))
+            .into_factory()
+            .map_err(|error: actix_web::Error| error.error_response());
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_WAIT)
+            .client_disconnect_timeout(DISCONNECT_WAIT)
+            .local_addr(address)
+            .expect(move |request| ready(go_on(&asked, request)))
+            .finish(map_config(app, |()| AppConfig::default()))
+            .tcp()
+    })?;
+    Ok(builder.run())
+}
+
+/// Whether a client that asks may send its body.
+fn go_on(api: &Api, request: Request) -> Result<Request, Response<BoxBody>> {
+    let most = api.limits().largest_body();
+    if content_length(&request.head().headers).is_none_or(|length| length <= most) {
+        return Ok(request);
+    }
+    let id = api.ports().ids.new_id();
+    let refused = Problem::too_large("A LoRA file", api.limits().lora_bytes);
+    let mut response = refused.to_response(Some(id));
+    request_id::add_headers(response.headers_mut(), id);
+    // Whoever sends the body all the same is not read.
+    response
+        .head_mut()
+        .set_connection_type(actix_http::ConnectionType::Close);
+    tracing::info!(request_id = %id, status = 413, "a body was refused before it was sent");
+    Err(response.into())
+}
