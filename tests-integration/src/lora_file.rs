@@ -52,6 +52,21 @@ impl LoraFile {
         })
     }
 
+    /// The bytes from an offset on, at most so many.
+    pub fn piece(&self, offset: usize, size: usize) -> &[u8] {
+        let rest = self.bytes.get(offset..).expect("within the file");
+        rest.get(..size).unwrap_or(rest)
+    }
+
+    /// Makes sure that a LoRA is ready, and is this file.
+    #[track_caller]
+    pub fn assert_is(&self, lora: &Value) {
+        assert_eq!(lora["status"], "ready", "{lora}");
+        assert_eq!(lora["sha256"], self.sha256(), "{lora}");
+        assert_eq!(lora["hashes"], self.hashes(), "{lora}");
+        assert_eq!(lora["file_size"], self.bytes.len(), "{lora}");
+    }
+
     /// SHA-256 of the whole file, in hexadecimal.
     pub fn sha256(&self) -> String {
         sha256_of(&self.bytes).to_string()
