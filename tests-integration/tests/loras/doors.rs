@@ -1,8 +1,10 @@
 //! Every other door to another person's LoRA: hashes, lists, uploads, ids, failures. All are as
 //! shut for what is there as for what never was.
 
+use atelier_testkit::drive_double::DriveDouble;
 use atelier_testkit::{PATIENCE, wait_until};
 use atelier_tests_integration::client::{Answer, Client, id_of};
+use atelier_tests_integration::imports;
 use atelier_tests_integration::lora_file::LoraFile;
 use atelier_tests_integration::site::Site;
 use atelier_tests_integration::uploads::{self, Upload};
@@ -132,6 +134,35 @@ async fn an_upload_in_pieces_does_not_tell_it_either() {
     let lora = stranger.get(&path).await.expect(200);
     house.secret.assert_untold(&lora.to_string());
     assert_ne!(lora["id"], house.loras[1]["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_does_not_tell_it_either() {
+    let house = neighbours().await;
+    let drive = DriveDouble::start().expect("there is a free port");
+    let server = imports::with_drive(house.site.setup(), &drive).start();
+    let file = imports::put(&drive, "anything.safetensors", &house.file);
+    let name = filename(house);
+
+    let mut told_of = Vec::new();
+    for name in [name.clone(), name.replace("hidden", "absent")] {
+        let client = server.client();
+        let body = json!({"google_drive_file_id": file, "filename": name});
+        let begun = imports::import(&client, &body).await;
+        let (status, lora) = (begun.status.as_u16(), begun.json());
+        assert_eq!(status, 202, "{lora}");
+        assert_eq!(lora["filename"], name, "{lora}");
+        let mut lora = imports::ready(&client, &id_of(&lora)).await;
+        assert_eq!(lora["version"], 1, "{lora}");
+        for own in ["id", "created_at"] {
+            lora[own].take();
+        }
+        let id = client.person().id.to_string();
+        told_of.push(lora.to_string().replace(&id, "whoever"));
+    }
+
+    assert_eq!(told_of[0], told_of[1].replace("absent", "hidden"));
+    assert!(!told_of[0].contains(&house.secret.owner), "{}", told_of[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use atelier_testkit::build::sha256_of;
 use atelier_testkit::wait_until;
 use atelier_tests_integration::client::Client;
 use atelier_tests_integration::fleet::FleetPlan;
+use atelier_tests_integration::process::Process;
 use atelier_tests_integration::workflows::with_lora;
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,6 +22,11 @@ use crate::workshop::{PATIENCE, Workshop};
 const MIB: u64 = 1024 * 1024;
 const STYLE: &str = "style.safetensors";
 const RUNS: usize = 50;
+
+/// The runs that wait for a copy, and the workers that wait with them.
+const WAITING: &str = "select count(*) from comfyui_workflow_runs where phase = 'syncing_loras'";
+const WORKING: &str = "select count(distinct claimed_by) from comfyui_workflow_runs \
+                       where phase = 'syncing_loras'";
 
 /// How large the file is that fifty runs need, in MiB: 64, or what `ATELIER_TEST_LORA_MIB` says.
 fn size_mib() -> u64 {
@@ -73,11 +79,8 @@ async fn fifty_runs_that_need_a_lora_cause_one_copy() {
     for seed in 0..RUNS {
         runs.push(client.start_run(&workflow, &json!({"seed": seed})).await);
     }
-    let waiting = "select count(*) from comfyui_workflow_runs where phase = 'syncing_loras'";
-    let working = "select count(distinct claimed_by) from comfyui_workflow_runs \
-                   where phase = 'syncing_loras'";
     wait_until("many runs to wait for the copy", PATIENCE, async || {
-        fleet.database.count(waiting).await >= 16 && fleet.database.count(working).await == 2
+        fleet.database.count(WAITING).await >= 16 && fleet.database.count(WORKING).await == 2
     })
     .await;
     assert_eq!(parts_in(loras).len(), 1);
@@ -131,6 +134,26 @@ async fn a_worker_killed_in_the_middle_of_a_copy_leaves_nothing_to_load() {
     assert_eq!(listed(backend).await, [path]);
 }
 
+/// Which of these workers makes the one copy that is being made: it keeps the file open, while the
+/// others open it for a moment to see whether it is still being written.
+async fn copier(workshop: &Workshop, workers: &[Process]) -> usize {
+    let parts = parts_in(&workshop.site.backend.loras);
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    let holds = |worker: &Process| {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", worker.pid()));
+        let mut open = open.expect("it is running").flatten();
+        open.any(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == parts[0]))
+    };
+    let mut holders = Vec::new();
+    wait_until("one worker to hold the file", PATIENCE, async || {
+        let numbers = 0..workers.len();
+        holders = numbers.filter(|number| holds(&workers[*number])).collect();
+        holders.len() == 1
+    })
+    .await;
+    holders[0]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_worker_takes_a_copy_over_from_one_that_was_killed() {
     let workshop = Workshop::on_s3().await;
@@ -138,30 +161,31 @@ async fn another_worker_takes_a_copy_over_from_one_that_was_killed() {
     workshop.upload(STYLE, &file).await;
     let gate = workshop.site.s3_gate();
     gate.hold_bodies_after(Some(MIB));
-    let mut first = workshop.worker();
-    let run = workshop.start(STYLE, 1).await;
-    workshop.until_copying().await;
-    // Waits for the first one's copy.
-    let _second = workshop.worker();
-    let other = workshop.start(STYLE, 2).await;
-    let working = "select count(distinct claimed_by) from comfyui_workflow_runs \
-                   where phase = 'syncing_loras'";
+    // Each of them takes some of many.
+    let setup = workshop.worker_setup().with("ATELIER_MAX_IN_FLIGHT", "16");
+    let mut workers = [setup.spawn(), setup.spawn()];
+    for worker in &mut workers {
+        worker.wait_for_line(PATIENCE, |line| {
+            line.contains("a backend answers").then_some(())
+        });
+    }
+    let mut runs = Vec::new();
+    for seed in 0..16 {
+        runs.push(workshop.start(STYLE, seed).await);
+    }
     let database = &workshop.site.database;
-    wait_until(
-        "the other worker to wait, or to be idle",
-        PATIENCE,
-        async || {
-            let waiting =
-                "select count(*) from comfyui_workflow_runs where phase = 'syncing_loras'";
-            database.count(waiting).await == 2 && database.count(working).await >= 1
-        },
-    )
+    wait_until("both workers to wait", PATIENCE, async || {
+        database.count(WORKING).await == 2
+    })
     .await;
 
-    first.kill();
+    workshop.until_copying().await;
+
+    let copying = copier(&workshop, &workers).await;
+    workers[copying].kill();
     gate.hold_bodies_after(None);
 
-    for run in [run, other] {
+    for run in runs {
         let over = workshop.client.finished_run(&run).await;
         assert_eq!(over["status"], "completed", "{over}");
     }
