@@ -228,6 +228,8 @@ create table public.comfyui_lora_prefetches (
   lora_id uuid not null references public.comfyui_lora_models (id) on delete cascade,
   backend text not null,
   requested_at timestamptz not null default clock_timestamp(),
+  -- When a worker took it up; it counts as asked for while the copy may be under way.
+  taken_at timestamptz,
   primary key (lora_id, backend),
   constraint comfyui_lora_prefetches_backend_check check (char_length(backend) <= 1000)
 );

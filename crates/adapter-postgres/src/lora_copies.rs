@@ -33,11 +33,19 @@ const STATUS: &str = "\
 
 const REQUEST: &str = "select atelier.request_lora_copies($1)";
 
+/// Those that came to an end, one way or the other, are forgotten on the way.
 const TAKE: &str = concat!(
-    "with taken as ( \
-       delete from public.comfyui_lora_prefetches where (lora_id, backend) in ( \
+    "with over as ( \
+       delete from public.comfyui_lora_prefetches as wanted \
+       where wanted.backend = $1 and wanted.taken_at is not null and ( \
+         wanted.taken_at < clock_timestamp() - interval '10 minutes' \
+         or exists (select from public.comfyui_lora_copies as copy \
+           where copy.lora_id = wanted.lora_id and copy.backend = wanted.backend)) \
+     ), taken as ( \
+       update public.comfyui_lora_prefetches set taken_at = clock_timestamp() where (lora_id, backend) in ( \
          select wanted.lora_id, wanted.backend from public.comfyui_lora_prefetches as wanted \
-         where wanted.backend = $1 order by wanted.requested_at limit $2 for update skip locked \
+         where wanted.backend = $1 and wanted.taken_at is null \
+         order by wanted.requested_at limit $2 for update skip locked \
        ) returning lora_id, requested_at \
      ) \
      select ",

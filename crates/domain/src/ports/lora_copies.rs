@@ -10,7 +10,7 @@ use crate::ports::{RepoError, WriteOutcome};
 pub enum CopyState {
     /// It has it, as its worker last saw.
     Present,
-    /// It was asked to get it.
+    /// It was asked to get it, or is getting it.
     Requested,
     /// It has not, and was not asked.
     Absent,
@@ -61,8 +61,9 @@ pub trait LoraCopies: Send + Sync {
         lora: LoraId,
     ) -> Result<WriteOutcome<Vec<LoraCopy>>, RepoError>;
 
-    /// Takes the oldest requests for a backend, at most `limit`, and forgets
-    /// them: one that is lost then is a copy that comes with the first run.
+    /// Takes the oldest requests for a backend, at most `limit`. Each is given
+    /// out once, and stands as requested until the copy is told or ten minutes
+    /// are over: one that is lost is a copy that comes with the first run.
     async fn take_requests(&self, backend: &str, limit: u16) -> Result<Vec<Lora>, RepoError>;
 
     /// Records that what stood at these paths is on a backend's disk no more.

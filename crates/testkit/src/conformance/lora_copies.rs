@@ -127,7 +127,12 @@ pub async fn absent_copies_are_requested_once(h: &Harness) {
 
     assert_eq!(taken, std::slice::from_ref(&lora));
     assert_eq!(h.taken("b2", 10).await, []);
-    let expected = on(&[("b1", Present), ("b2", Absent)]);
+    // It is on its way, so that asking again changes nothing.
+    h.requested(&alice, lora.id).await;
+    assert_eq!(h.states(&alice, lora.id).await, expected);
+    assert_eq!(h.taken("b2", 10).await, []);
+    h.queue.tell_loras("b2", vec![lora.id]).await.unwrap();
+    let expected = on(&[("b1", Present), ("b2", Present)]);
     assert_eq!(h.states(&alice, lora.id).await, expected);
 }
 

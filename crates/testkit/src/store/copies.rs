@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use atelier_domain::actor::Actor;
@@ -17,7 +18,12 @@ pub struct FakeLoraCopies(pub(super) FakeStore);
 pub(super) struct WantedCopy {
     pub(super) lora: LoraId,
     backend: String,
+    /// When a worker took it up.
+    taken_at: Option<DateTime<Utc>>,
 }
+
+/// How long a copy that was taken up counts as asked for.
+const UNDER_WAY: Duration = Duration::from_mins(10);
 
 impl State {
     fn copy_states(&self, actor: &Actor, loras: &[LoraId], now: DateTime<Utc>) -> Vec<LoraCopy> {
@@ -83,23 +89,27 @@ impl LoraCopies for FakeLoraCopies {
             .map(|copy| WantedCopy {
                 lora,
                 backend: copy.backend,
+                taken_at: None,
             });
         state.wanted_copies.extend(absent);
         Ok(WriteOutcome::Done(state.copy_states(actor, &[lora], now)))
     }
 
     async fn take_requests(&self, backend: &str, limit: u16) -> Result<Vec<Lora>, RepoError> {
+        let now = self.0.now();
         let mut state = self.0.open()?;
-        let mut left = usize::from(limit);
+        state
+            .wanted_copies
+            .retain(|wanted| wanted.taken_at.is_none_or(|at| at + UNDER_WAY >= now));
+        let waiting = state
+            .wanted_copies
+            .iter_mut()
+            .filter(|wanted| wanted.backend == backend && wanted.taken_at.is_none());
         let mut taken = Vec::new();
-        state.wanted_copies.retain(|wanted| {
-            let takes = left > 0 && wanted.backend == backend;
-            if takes {
-                left -= 1;
-                taken.push(wanted.lora);
-            }
-            !takes
-        });
+        for wanted in waiting.take(usize::from(limit)) {
+            wanted.taken_at = Some(now);
+            taken.push(wanted.lora);
+        }
         Ok(taken
             .iter()
             .filter_map(|id| state.loras.get(id).filter(|row| row.is_ready()))
