@@ -68,7 +68,8 @@ pub(super) fn offered(
     }
 }
 
-/// The inputs that offer model files.
+/// The inputs that offer model files, or nothing at all: perhaps the folder is
+/// empty.
 #[derive(Default)]
 struct Models {
     found: BTreeMap<(String, String), BTreeSet<String>>,
@@ -84,7 +85,8 @@ impl Models {
             .take(MAX_OPTIONS - self.options)
             .map(|name| (*name).to_owned())
             .collect();
-        if names.iter().any(|name| is_model_file(name)) {
+        // What offers nothing takes nothing.
+        if options.is_empty() || names.iter().any(|name| is_model_file(name)) {
             self.options += names.len();
             self.found.insert(input, names);
         }
@@ -250,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_folder_is_an_offer_of_nothing() {
+        let classes = json!({
+            "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [[], {}]}}},
+            "KSampler": {"input": {"required": {"seed": ["INT"], "scheduler": [["normal"], {}]}}}
+        });
+
+        assert_eq!(
+            models(&read(&classes, &[])),
+            ["CheckpointLoaderSimple.ckpt_name: "]
+        );
+    }
+
+    #[test]
     fn both_shapes_of_options_are_read() {
         let classes = json!({
             "LoraLoader": {"input": {"required": {
@@ -344,7 +359,8 @@ mod tests {
 
         let catalogue = read(&classes, &[]);
 
-        assert!(catalogue.inputs.is_empty() && catalogue.models.is_empty());
+        assert!(catalogue.inputs.is_empty());
+        assert!(catalogue.models.values().all(BTreeSet::is_empty));
         assert_eq!(catalogue.classes.len(), 2);
     }
 

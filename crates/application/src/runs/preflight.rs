@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::actor::Actor;
-use atelier_domain::graph::{Address, PromptGraph};
+use atelier_domain::graph::{Address, PromptGraph, has_model_extension};
 use atelier_domain::ids::{LoraId, RunId, WorkflowId};
 use atelier_domain::lora::{BaseModel, BaseModelFamily, Lora};
 use atelier_domain::ports::{
@@ -273,7 +273,7 @@ fn backend(
     copies: &[LoraCopy],
 ) -> PreflightBackend {
     let (missing_classes, missing_models) = catalogue.map_or_else(Default::default, |catalogue| {
-        let (classes, mut models) = missing(graph, catalogue);
+        let (classes, mut models) = missing(graph, resolved, catalogue);
         models.extend(missing_system_loras(resolved, catalogue));
         (classes, models)
     });
@@ -299,8 +299,18 @@ fn backend(
 type Missing = Vec<(String, String)>;
 
 /// Classes and model files that the backend does not have.
-fn missing(graph: &PromptGraph, catalogue: &LoraCatalogue) -> (Missing, Missing) {
+fn missing(
+    graph: &PromptGraph,
+    resolved: &Resolved,
+    catalogue: &LoraCatalogue,
+) -> (Missing, Missing) {
     let (mut classes, mut models) = (Vec::new(), Vec::new());
+    // LoRAs are brought there.
+    let loras: BTreeSet<&str> = resolved
+        .inputs
+        .iter()
+        .map(|input| input.pointer.as_str())
+        .collect();
     for (id, node) in graph.nodes() {
         let class_type = node.class_type();
         let of_input = |input: &str| {
@@ -326,10 +336,12 @@ fn missing(graph: &PromptGraph, catalogue: &LoraCatalogue) -> (Missing, Missing)
             let is_missing = catalogue
                 .models
                 .get(&key)
-                .is_some_and(|options| !options.contains(value));
-            if is_missing {
-                let pointer = format!("{GRAPH}{}", of_input(input).pointer());
-                models.push((pointer, value.to_owned()));
+                .is_some_and(|options| !options.contains(value))
+                // What offers nothing at all may be no model's.
+                && has_model_extension(value);
+            let pointer = of_input(input).pointer();
+            if is_missing && !loras.contains(pointer.as_str()) {
+                models.push((format!("{GRAPH}{pointer}"), value.to_owned()));
             }
         }
     }

@@ -239,7 +239,7 @@ fn annotated<'a>(class_type: &str, text: &'a str) -> (&'a str, Folder) {
 }
 
 /// Whether `text` ends like the file of a model.
-pub(super) fn has_model_extension(text: &str) -> bool {
+pub fn has_model_extension(text: &str) -> bool {
     extension(text).is_some_and(|extension| MODEL_EXTENSIONS.contains(&extension.as_str()))
 }
 

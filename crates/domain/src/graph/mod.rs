@@ -20,6 +20,7 @@ mod prompt;
 mod stored;
 mod work;
 
+pub use file_names::has_model_extension;
 pub use link::Link;
 pub use lora_inputs::{LoraInput, LoraLocation, LoraValue};
 pub use lora_table::LoraInputTable;

@@ -305,8 +305,8 @@ pub struct LoraCatalogue {
     /// Every class of node that it has.
     pub classes: BTreeSet<String>,
     /// The options of every other input that offers model files, such as
-    /// checkpoints, by class type and input name. LoRA files are in none of
-    /// them.
+    /// checkpoints, or nothing at all, by class type and input name. LoRA files
+    /// are in none of them.
     pub models: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
