@@ -115,6 +115,8 @@ fn s3(
         .with_client_options(client)
         .with_retry(retry)
         .with_virtual_hosted_style_request(false)
+        // Each part would be hashed once more, only to be signed: what is read back is checked against a digest.
+        .with_unsigned_payload(true)
         .with_http_connector(RuntimeConnector { runtime });
     if let Some((endpoint, _)) = endpoint {
         builder = builder.with_endpoint(endpoint);

@@ -15,15 +15,15 @@ use crate::error::{ErrorMap, misuse};
 pub(crate) const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many parts are on their way at most. With the one being filled, a
-/// writer holds 40 MiB.
-const PARTS_ON_THEIR_WAY: usize = 4;
+/// writer holds 24 MiB.
+const PARTS_ON_THEIR_WAY: usize = 2;
 
 /// S3's limit: an object has at most 78 GiB.
 const MAX_PARTS: u32 = 10_000;
 
 /// A part's memory comes in blocks of this size: the system takes small blocks
 /// back, while allocators keep whole parts for each of their threads.
-const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 64 * 1024;
 
 /// How long an aborted writer waits for the parts on their way.
 const PATIENCE: Duration = Duration::from_secs(5);
