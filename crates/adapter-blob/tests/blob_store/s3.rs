@@ -191,7 +191,7 @@ async fn a_writer_holds_no_more_than_its_share_when_the_server_stalls() {
     }
 
     assert!(
-        taken >= 4 * PART_BYTES,
+        taken > 2 * PART_BYTES,
         "parts go up side by side, but {taken} bytes were taken"
     );
     gate.hold_puts(false);
