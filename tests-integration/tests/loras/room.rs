@@ -178,7 +178,7 @@ async fn a_prefetch_evicts_nothing() {
             .is_some_and(|told| !told.is_empty())
     })
     .await;
-    let waiting = "select count(*) from comfyui_lora_prefetches";
+    let waiting = "select count(*) from comfyui_lora_prefetches where taken_at is null";
     wait_until("the wish to be looked at", PATIENCE, async || {
         workshop.site.database.count(waiting).await == 0
     })
