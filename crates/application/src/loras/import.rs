@@ -20,6 +20,9 @@ use super::upload::{default_name, latest};
 use crate::opaque::opaque_debug;
 use crate::transfers::Transferring;
 
+/// Characters that are kept of what a file is called where it lies.
+const MAX_NAME_CHARS: usize = 1_000;
+
 /// Makes the answer to a request out of the LoRA that it asked for.
 pub type LoraAnswer<'a> = &'a (dyn Fn(&Lora) -> StoredAnswer + Send + Sync);
 
@@ -167,11 +170,13 @@ impl ImportLora {
             .as_deref()
             .map(given_filename)
             .transpose()?;
-        let file = self
+        let mut file = self
             .source
             .metadata(&request.reference, request.token.clone())
             .await
             .map_err(ImportLoraError::Remote)?;
+        // Elsewhere names may have any length; no filename is made of more than this.
+        file.name = file.name.map(|name| name.chars().take(MAX_NAME_CHARS).collect());
         if file.size_bytes.is_some_and(|bytes| bytes > self.max_bytes) {
             return Err(ImportLoraError::TooLarge {
                 limit_bytes: self.max_bytes,
