@@ -176,7 +176,9 @@ impl ImportLora {
             .await
             .map_err(ImportLoraError::Remote)?;
         // Elsewhere names may have any length; no filename is made of more than this.
-        file.name = file.name.map(|name| name.chars().take(MAX_NAME_CHARS).collect());
+        file.name = file
+            .name
+            .map(|name| name.chars().take(MAX_NAME_CHARS).collect());
         if file.size_bytes.is_some_and(|bytes| bytes > self.max_bytes) {
             return Err(ImportLoraError::TooLarge {
                 limit_bytes: self.max_bytes,
