@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use atelier_domain::graph::has_model_extension;
 use atelier_domain::lora::LoraPath;
 use atelier_domain::ports::LoraCatalogue;
 use serde_json::{Map, Value};
@@ -19,21 +20,6 @@ const MAX_NAME_BYTES: usize = 1_000;
 /// with everything has some thousands of each.
 const MAX_CLASSES: usize = 50_000;
 const MAX_OPTIONS: usize = 500_000;
-
-/// The extensions of model files: what ComfyUI lists itself, and what known
-/// custom loaders add.
-const MODEL_EXTENSIONS: [&str; 10] = [
-    "bin",
-    "ckpt",
-    "gguf",
-    "onnx",
-    "pkl",
-    "pt",
-    "pt2",
-    "pth",
-    "safetensors",
-    "sft",
-];
 
 /// Sorts out the inputs that offer files, once it is known which of those are
 /// LoRAs: `listed` now, and `before` too if they came or went meanwhile.
@@ -94,12 +80,8 @@ impl Models {
 }
 
 fn is_model_file(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(stem, extension)| {
-        !stem.is_empty()
-            && MODEL_EXTENSIONS
-                .iter()
-                .any(|known| extension.eq_ignore_ascii_case(known))
-    })
+    // An extension alone names nothing.
+    name.rfind('.') != Some(0) && has_model_extension(name)
 }
 
 /// The inputs of a class that offer texts to choose from, with these texts.
