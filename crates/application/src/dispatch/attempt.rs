@@ -157,20 +157,9 @@ impl Attempt<'_> {
     /// So that other runs with the same LoRAs come here.
     async fn tell_loras(&self) {
         let untold = self.station.untold(&self.claimed.lora_ids);
-        if untold.is_empty() {
-            return;
-        }
-        let told = self
-            .shared
-            .queue
-            .tell_loras(&self.station.name, untold.clone())
-            .await;
-        match told {
-            Ok(()) => self.station.set_told(untold),
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the run queue was not told which LoRAs a backend has"
-            ),
+        if !untold.is_empty() {
+            let queue = self.shared.queue.as_ref();
+            self.station.tell_loras(queue, untold).await;
         }
     }
 

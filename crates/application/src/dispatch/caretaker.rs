@@ -118,7 +118,7 @@ impl Caretaker {
 
     /// Whether there may be more.
     async fn prefetch_some(&self) -> bool {
-        let copies = &self.shared.copies;
+        let (copies, queue) = (&self.shared.copies, self.shared.queue.as_ref());
         let wanted = match copies.take_requests(&self.station.name, PREFETCHES).await {
             Ok(wanted) => wanted,
             Err(error) => {
@@ -131,7 +131,7 @@ impl Caretaker {
         };
         for lora in &wanted {
             match self.station.sync.prefetch(lora).await {
-                Ok(true) => self.tell(lora.id).await,
+                Ok(true) => self.station.tell_loras(queue, vec![lora.id]).await,
                 Ok(false) => tracing::info!(
                     backend = self.station.name,
                     lora.id = %lora.id,
@@ -146,19 +146,5 @@ impl Caretaker {
             }
         }
         wanted.len() == usize::from(PREFETCHES)
-    }
-
-    async fn tell(&self, lora: atelier_domain::ids::LoraId) {
-        let told = self
-            .shared
-            .queue
-            .tell_loras(&self.station.name, vec![lora])
-            .await;
-        if let Err(error) = told {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the run queue was not told which LoRAs a backend has"
-            );
-        }
     }
 }

@@ -273,8 +273,16 @@ impl Station {
         untold.copied().collect()
     }
 
-    pub(super) fn set_told(&self, loras: Vec<LoraId>) {
-        self.memory().told_loras.extend(loras);
+    /// Tells the queue that these are on the backend's disk, so that other runs
+    /// with the same LoRAs come here.
+    pub(super) async fn tell_loras(&self, queue: &dyn RunQueue, loras: Vec<LoraId>) {
+        match queue.tell_loras(&self.name, loras.clone()).await {
+            Ok(()) => self.memory().told_loras.extend(loras),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the run queue was not told which LoRAs a backend has"
+            ),
+        }
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
