@@ -1,6 +1,8 @@
 //! Every other door to another person's LoRA: hashes, lists, uploads, ids, failures. All are as
 //! shut for what is there as for what never was.
 
+use std::collections::BTreeSet;
+
 use atelier_testkit::drive_double::DriveDouble;
 use atelier_testkit::{PATIENCE, wait_until};
 use atelier_tests_integration::client::{Answer, Client, id_of};
@@ -122,7 +124,8 @@ async fn an_upload_in_pieces_does_not_tell_it_either() {
     let free = uploads::create(&stranger, bytes.len(), &[("filename", "free.safetensors")]).await;
 
     assert_eq!((taken.status, free.status.as_u16()), (free.status, 201));
-    let names = |answer: &Answer| -> Vec<String> {
+    // In no order: a map of headers has none of its own.
+    let names = |answer: &Answer| -> BTreeSet<String> {
         let names = answer.headers.keys().map(ToString::to_string);
         names.collect()
     };
