@@ -1,7 +1,9 @@
 //! Who acts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::api_token::Scope;
 use crate::ids::UserId;
 
 /// A signed-in person, on whose behalf something is done.
@@ -12,6 +14,7 @@ use crate::ids::UserId;
 pub struct Actor {
     user_id: UserId,
     email: Option<String>,
+    scopes: Option<BTreeSet<Scope>>,
 }
 
 impl Actor {
@@ -20,6 +23,7 @@ impl Actor {
         Self {
             user_id,
             email: None,
+            scopes: None,
         }
     }
 
@@ -28,6 +32,26 @@ impl Actor {
     pub fn with_email(mut self, email: impl Into<String>) -> Self {
         self.email = Some(email.into());
         self
+    }
+
+    /// Leaves the actor no more than these scopes, as a personal token does.
+    #[must_use]
+    pub fn limited_to(mut self, scopes: BTreeSet<Scope>) -> Self {
+        self.scopes = Some(scopes);
+        self
+    }
+
+    /// Whether the actor may do this with their own.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes
+            .as_ref()
+            .is_none_or(|scopes| scopes.contains(&scope))
+    }
+
+    /// Whether a person acts who signed in, and no token of theirs: only they
+    /// say which tokens there are.
+    pub const fn is_signed_in(&self) -> bool {
+        self.scopes.is_none()
     }
 
     /// Whose rows are the actor's own.

@@ -56,9 +56,17 @@ macro_rules! typed_id {
 
 // Keep in alphabetical order.
 typed_id! {
+    /// Names an [`ApiToken`](crate::api_token::ApiToken).
+    ApiTokenId
+}
+typed_id! {
     /// Names one claim of a run by one worker. Every write of the worker
     /// carries it; after the claim is lost, they all miss.
     ClaimToken
+}
+typed_id! {
+    /// Names an [`Input`](crate::input::Input).
+    InputId
 }
 typed_id! {
     /// Names a [`Lora`](crate::lora::Lora).

@@ -130,10 +130,13 @@
 
 pub mod actor;
 pub mod address;
+pub mod api_token;
 pub mod digest;
 pub mod graph;
 pub mod idempotency;
+pub mod identity;
 pub mod ids;
+pub mod input;
 pub mod lora;
 pub mod output;
 pub mod page;
@@ -141,5 +144,6 @@ pub mod ports;
 pub mod run;
 pub mod safetensors;
 pub mod text;
+pub mod usage;
 pub mod validation;
 pub mod workflow;

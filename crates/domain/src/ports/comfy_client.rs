@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::graph::GraphJson;
 use crate::ids::RunId;
+use crate::input::InputPath;
 use crate::output::{BackendFile, BackendOutput};
 use crate::ports::{ByteStream, Source};
 
@@ -308,6 +309,9 @@ pub struct LoraCatalogue {
     /// checkpoints, or nothing at all, by class type and input name. LoRA files
     /// are in none of them.
     pub models: BTreeMap<(String, String), BTreeSet<String>>,
+    /// `(class type, input name)` of every input that names a file of
+    /// ComfyUI's input folder, by the backend's `object_info`.
+    pub input_files: BTreeSet<(String, String)>,
 }
 
 /// What a backend says of itself.
@@ -353,6 +357,19 @@ pub trait ComfyClient: Send + Sync {
         &self,
         checkpoint: &str,
     ) -> Result<BTreeMap<String, String>, ComfyError>;
+
+    /// Puts a picture into the backend's input folder, where graphs name it by
+    /// its path. One that is there already is left as it is; `bytes` has
+    /// `size_bytes` of them.
+    ///
+    /// # Errors
+    /// [`ComfyError::Protocol`] if the backend put it elsewhere.
+    async fn place_input(
+        &self,
+        path: &InputPath,
+        size_bytes: u64,
+        bytes: ByteStream<Source>,
+    ) -> Result<(), ComfyError>;
 
     /// Opens a socket under a client id that was never used before.
     async fn connect_events(&self) -> Result<ComfyEvents, ComfyError>;

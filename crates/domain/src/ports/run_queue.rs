@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::graph::GraphJson;
-use crate::ids::{ClaimToken, LoraId, RunId, UserId, WorkflowId};
+use crate::ids::{ClaimToken, InputId, LoraId, RunId, UserId, WorkflowId};
 use crate::output::RunOutput;
 use crate::ports::{RepoError, Source};
 use crate::run::{RunFailure, RunLoss, RunPhase, RunProgress, RunStatus};
@@ -25,6 +25,9 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// How long a run is left to a backend that suits it better.
     pub affinity: Duration,
+    /// How many runs of one person may be under way at once; `None` for as many
+    /// as there is room for.
+    pub max_running: Option<u32>,
 }
 
 /// What a wish for a run brings.
@@ -58,6 +61,11 @@ pub struct ClaimedRun {
     pub nodes_total: u32,
     /// The LoRAs that it needs on the backend's disk.
     pub lora_ids: Vec<LoraId>,
+    /// The input files that it needs on the backend.
+    pub input_ids: Vec<InputId>,
+    /// The trace that its request belongs to; see
+    /// [`NewRun::trace_parent`](crate::run::NewRun::trace_parent).
+    pub trace_parent: Option<String>,
     /// What this backend would call it if an earlier attempt is alive there:
     /// look it up before it is submitted.
     pub resumes: Option<String>,

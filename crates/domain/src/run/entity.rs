@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use super::{RunFailure, RunPhase, RunPriority, RunProgress, RunStatus};
 use crate::graph::GraphJson;
-use crate::ids::{LoraId, RunId, UserId, WorkflowId};
+use crate::ids::{InputId, LoraId, RunId, UserId, WorkflowId};
 use crate::output::RunOutput;
 use crate::page::Cursor;
 
@@ -82,6 +82,8 @@ pub struct NewRun {
     pub nodes_total: u32,
     /// The LoRAs that it needs on the backend's disk.
     pub lora_ids: Vec<LoraId>,
+    /// The input files that it needs on the backend.
+    pub input_ids: Vec<InputId>,
     /// The first checkpoint that the graph loads: a backend that has it loaded
     /// already suits the run better.
     pub checkpoint: Option<String>,
@@ -91,6 +93,9 @@ pub struct NewRun {
     pub timeout_s: u32,
     /// The run that this one repeats.
     pub retry_of: Option<RunId>,
+    /// The trace that its request belongs to: a `traceparent` (W3C Trace
+    /// Context, level 1), if somebody traces.
+    pub trace_parent: Option<String>,
     /// When it is asked for, from the `Clock` port.
     pub created_at: DateTime<Utc>,
 }
