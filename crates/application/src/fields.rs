@@ -1,8 +1,12 @@
 //! Reads what people write about their things, and keeps every fault.
 
+use std::collections::BTreeSet;
+
+use atelier_domain::api_token::Scope;
 use atelier_domain::graph::{GraphJson, PromptGraph};
 use atelier_domain::text::{Description, Name, Tags};
 use atelier_domain::validation::Violation;
+use chrono::{DateTime, Utc};
 
 /// Tags that are looked at one by one; what is beyond is refused by number.
 const MAX_TAGS_READ: usize = 100;
@@ -54,6 +58,37 @@ impl Fields {
                 None
             }
         }
+    }
+
+    pub(crate) fn scopes(&mut self, scopes: &[String]) -> Option<BTreeSet<Scope>> {
+        if scopes.is_empty() {
+            self.refuse("/scopes", "must name at least one scope".to_owned());
+            return None;
+        }
+        if scopes.len() > Scope::ALL.len() {
+            self.refuse("/scopes", "must name each scope once".to_owned());
+            return None;
+        }
+        let read: Vec<_> = scopes
+            .iter()
+            .enumerate()
+            .map(|(index, scope)| self.keep(&format!("/scopes/{index}"), scope.parse()))
+            .collect();
+        read.into_iter().collect()
+    }
+
+    /// `None` where there is a time and it is over.
+    pub(crate) fn in_the_future(
+        &mut self,
+        pointer: &str,
+        time: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<()> {
+        if time.is_some_and(|time| time <= now) {
+            self.refuse(pointer, "must lie in the future".to_owned());
+            return None;
+        }
+        Some(())
     }
 
     pub(crate) fn graph(&mut self, text: &str) -> Option<GraphJson> {

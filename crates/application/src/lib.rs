@@ -2,6 +2,8 @@
 //!
 //! | use case | what it does |
 //! |---|---|
+//! | [`identity::SignIn`] | finds out who sends a request |
+//! | [`identity::CreateToken`] | makes a personal token for scripts |
 //! | [`workflows::CreateWorkflow`] | checks a workflow and stores it |
 //! | [`workflows::UpdateWorkflow`] | replaces a workflow, or changes members of it |
 //! | [`runs::SubmitRun`] | turns a workflow and parameters into a graph that may run, and puts it into the queue |
@@ -60,6 +62,7 @@
 pub mod catalogue;
 pub mod dispatch;
 mod fields;
+pub mod identity;
 pub mod loras;
 mod opaque;
 pub mod runs;

@@ -19,7 +19,7 @@ use super::station::{Shared, Station};
 const SOCKET_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Beyond the grace, for runs that are writing their last word.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Takes runs for one backend.
 pub(super) struct Claims {
@@ -134,6 +134,7 @@ impl Claims {
             backend: self.station.name.clone(),
             max_in_flight: self.station.room(),
             lease: settings.lease,
+            max_running: settings.max_running,
             affinity: settings.affinity,
         };
         timeout(settings.lease, self.shared.queue.claim(request))

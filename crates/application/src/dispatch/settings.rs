@@ -87,6 +87,9 @@ pub struct WorkerSettings {
     pub patience: Duration,
     /// How long a run is left to a backend that suits it better.
     pub affinity: Duration,
+    /// How many runs of one person may be under way at once; `None` for as many
+    /// as there is room for.
+    pub max_running: Option<u32>,
     /// How often the queue is told how the backends are.
     pub telling: Duration,
     /// How far apart two writes of a run's progress are, at least.
@@ -112,9 +115,10 @@ impl Default for WorkerSettings {
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(5),
             silence: Duration::from_secs(3),
-            grace: Duration::from_secs(10),
+            grace: Duration::from_secs(6),
             patience: Duration::from_mins(1),
             affinity: Duration::from_secs(2),
+            max_running: None,
             telling: BACKEND_REPORT_LIFETIME / 3,
             progress: Duration::from_millis(500),
             cancel_notice: Duration::from_secs(1),

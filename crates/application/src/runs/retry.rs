@@ -119,6 +119,8 @@ impl RetryRun {
             priority: request.priority.unwrap_or(blueprint.priority),
             timeout_s,
             retry_of: Some(earlier),
+            input_ids: Vec::new(),
+            trace_parent: None,
             created_at: self.clock.now(),
         };
         Ok(enqueue(runs, actor, new, self.limits.max_pending, request.once).await?)

@@ -132,6 +132,8 @@ impl SubmitRun {
             priority: request.priority,
             timeout_s,
             retry_of: None,
+            input_ids: Vec::new(),
+            trace_parent: None,
             created_at: self.clock.now(),
         };
         Ok(enqueue(runs, actor, new, self.limits.max_pending, request.once).await?)
