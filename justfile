@@ -18,6 +18,10 @@ lint:
 test:
     cargo test --workspace
 
+# Checks docker/ and docs/: schemas, lints, and whether they fit each other and the code.
+check-deploy:
+    .ci/check-deploy
+
 # Starts everything on this machine.
 local *arguments:
     cargo run --release -- local {{ arguments }}
