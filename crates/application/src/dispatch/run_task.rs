@@ -14,7 +14,7 @@ use super::stage::{Stage, StagePoint};
 use super::station::{Shared, Station};
 
 /// How long a stopping worker tries to say that it leaves a run.
-const LAST_WORD: Duration = Duration::from_secs(5);
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// A claimed run, on its way.
 pub(super) struct RunTask {

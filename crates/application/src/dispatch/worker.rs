@@ -63,7 +63,8 @@ impl Worker {
     /// Then no further run is claimed; runs that are storing their outputs get
     /// [`WorkerSettings::grace`](super::WorkerSettings::grace) to end, the
     /// others are handed over to whoever claims them next, who finds them on
-    /// their backend.
+    /// their backend. It comes back at most three seconds after that grace,
+    /// unless the database says nothing at all.
     ///
     /// # Cancellation
     /// Dropping the future leaves runs to the end of their leases, as a crash

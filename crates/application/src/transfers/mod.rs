@@ -18,7 +18,7 @@ use atelier_domain::ports::{
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Instrument as _;
 
 use crate::opaque::opaque_debug;
@@ -94,6 +94,7 @@ pub struct Transferring {
     ids: Arc<dyn IdGen>,
     sources: RemoteSources,
     settings: TransferSettings,
+    held: Held,
 }
 
 opaque_debug!(Transferring);
@@ -115,6 +116,7 @@ impl Transferring {
             ids,
             sources,
             settings,
+            held: Held::default(),
         }
     }
 
@@ -183,8 +185,23 @@ impl Transferring {
             work: TransferWork::Remote(file),
             attempt: 1,
         };
-        let (_going_on, stop) = watch::channel(false);
+        let _counted = self.held.count();
+        let stop = self.held.leaving.subscribe();
         Box::pin(self.carry_out(claimed, Some(token), stop)).await;
+    }
+
+    /// Waits for what only this process can carry out, because it ends; what is
+    /// not done by `until` is given up, and so is what begins from then on.
+    /// Comes back when nothing is left.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the rest to the end of its leases.
+    pub async fn finish_held(&self, until: Instant) {
+        let mut underway = self.held.underway.subscribe();
+        // The sender is ours: it is there.
+        drop(timeout_at(until, underway.wait_for(|count| *count == 0)).await);
+        self.held.leaving.send_replace(true);
+        drop(underway.wait_for(|count| *count == 0).await);
     }
 
     #[tracing::instrument(skip_all, fields(lora.id = %claimed.lora.id, attempt = claimed.attempt))]
@@ -203,6 +220,12 @@ impl Transferring {
         };
         let (id, claim) = (claimed.lora.id, claimed.token);
         let told = match ended {
+            None if carrying.is_held() => {
+                tracing::info!("the process ends, and with it the credential of a transfer");
+                self.transfers
+                    .fail(id, claim, outcome::credential_gone())
+                    .await
+            }
             None => self.transfers.postpone(id, claim, Duration::ZERO).await,
             Some(Ok(())) => return,
             Some(Err(trouble)) => {
@@ -227,6 +250,29 @@ impl Transferring {
                 "the end of a transfer was not recorded"
             );
         }
+    }
+}
+
+/// The transfers whose credentials are in this process alone.
+#[derive(Default)]
+struct Held {
+    leaving: watch::Sender<bool>,
+    underway: watch::Sender<usize>,
+}
+
+impl Held {
+    /// Counts one as long as what it gives lives.
+    fn count(&self) -> Counted<'_> {
+        self.underway.send_modify(|count| *count += 1);
+        Counted(&self.underway)
+    }
+}
+
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

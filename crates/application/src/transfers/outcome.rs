@@ -75,6 +75,15 @@ impl Trouble {
     }
 }
 
+/// Why a transfer with somebody's own credential ends with its process.
+pub(super) fn credential_gone() -> LoraFailure {
+    LoraFailure {
+        code: "credential_gone".to_owned(),
+        message: "the server was stopped before the file was there, and keeps no credentials; send the import again"
+            .to_owned(),
+    }
+}
+
 fn remote_code(error: &RemoteError) -> &'static str {
     match error {
         RemoteError::NotFound(_) => "source_not_found",

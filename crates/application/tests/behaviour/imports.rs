@@ -1,6 +1,7 @@
 //! What becomes of wishes for imports, before any byte comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atelier_application::loras::{
     ImportLora, ImportLoraError, ImportRequest, Imported, LoraDetails,
@@ -10,6 +11,8 @@ use atelier_domain::lora::{Lora, LoraFilter, LoraSource, LoraStatus, LoraVersion
 use atelier_domain::page::PageRequest;
 use atelier_domain::ports::{LoraRepo as _, MockLoraTransfers, RemoteError, RemoteToken};
 use atelier_testkit::build::{a_request_under, an_answer, safetensors_bytes};
+
+use tokio::time::Instant;
 
 use crate::support::Depot;
 
@@ -288,7 +291,7 @@ async fn a_person_has_so_many_unfinished_imports() {
     );
     // Those that come home make room.
     let serving = depot.serve();
-    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     begun(begin(&depot, named("more.safetensors")).await.unwrap());
     serving.stop().await;
 }
@@ -372,4 +375,42 @@ async fn an_import_with_a_lent_token_cannot_wait_for_a_source_that_is_away() {
     serving.stop().await;
     assert_eq!(code, "source_unavailable");
     assert_eq!(depot.transfers.ends(), ["fail"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_with_a_lent_token_ends_with_its_process() {
+    let depot = Depot::new();
+    depot.drive.put(FILE, "a.safetensors", safetensors_bytes(1));
+    depot.drive.hold_downloads_at(2_042);
+    let lent = |filename: &str| ImportRequest {
+        filename: Some(filename.to_owned()),
+        token: RemoteToken::parse("ya29.secret"),
+        ..Depot::wish(FILE)
+    };
+    let imports = depot.imports();
+    let first = imports
+        .execute(&depot.actor, lent("first.safetensors"))
+        .await;
+    depot.downloads(1).await;
+
+    let patience = Duration::from_secs(6);
+    let begun_at = Instant::now();
+    imports.transferring.finish_held(begun_at + patience).await;
+    assert!(begun_at.elapsed() >= patience);
+
+    let (first, _) = begun(first.unwrap());
+    let failed = depot.lora(first.id).await;
+    assert_eq!(failed.error.unwrap().code, "credential_gone");
+    assert!(depot.blobs.keys().is_empty());
+    // With nothing under way there is nothing to wait for.
+    let again = Instant::now();
+    imports.transferring.finish_held(again + patience).await;
+    assert_eq!(again.elapsed(), Duration::ZERO);
+    // One that comes too late does not begin.
+    let second = imports
+        .execute(&depot.actor, lent("second.safetensors"))
+        .await;
+    let (second, _) = begun(second.unwrap());
+    assert_eq!(depot.failure(second.id).await, "credential_gone");
+    assert_eq!(depot.offsets(), [0]);
 }
