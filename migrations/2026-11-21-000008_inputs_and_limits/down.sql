@@ -197,7 +197,18 @@ revoke all on function atelier.enqueue_run(uuid, uuid, json, json, integer, uuid
   timestamptz, bigint, text, text, text, text, interval, smallint, text, text) from public;
 grant execute on function atelier.enqueue_run(uuid, uuid, json, json, integer, uuid[], text, smallint, integer, uuid,
   timestamptz, bigint, text, text, text, text, interval, smallint, text, text) to atelier_writer;
+-- The older shape has no words for these failures.
+update public.comfyui_workflow_runs set error_code = 'lora_missing' where error_code = 'input_missing';
+update public.comfyui_workflow_runs set error_code = 'lora_sync_failed' where error_code = 'input_sync_failed';
+update public.comfyui_workflow_runs set error_code = 'prompt_rejected' where error_code = 'node_refused';
 alter table public.comfyui_workflow_runs
+  drop constraint comfyui_workflow_runs_error_code_check,
+  add constraint comfyui_workflow_runs_error_code_check check (
+    error_code in (
+      'attempts_exhausted', 'backend_unauthorized', 'execution_failed', 'interrupted', 'lora_missing',
+      'lora_sync_failed', 'output_lost', 'no_outputs', 'prompt_rejected', 'timed_out'
+    )
+  ),
   drop constraint comfyui_workflow_runs_inputs_check,
   drop constraint comfyui_workflow_runs_trace_check,
   drop column trace_parent,

@@ -34,7 +34,9 @@ create table public.comfyui_inputs (
 );
 create index comfyui_inputs_own_idx on public.comfyui_inputs (user_id, created_at desc, id desc) where deleted_at is null;
 create index comfyui_inputs_name_idx on public.comfyui_inputs (user_id, filename, created_at desc) where deleted_at is null;
-create index comfyui_inputs_sha256_idx on public.comfyui_inputs (user_id, sha256);
+create index comfyui_inputs_path_idx on public.comfyui_inputs (user_id, comfyui_path, created_at desc) where deleted_at is null;
+-- The same bytes under the same name are one row, however many uploads bring them at once.
+create unique index comfyui_inputs_content_key on public.comfyui_inputs (user_id, filename, sha256) where deleted_at is null;
 create index comfyui_inputs_deleted_idx on public.comfyui_inputs (deleted_at) where deleted_at is not null;
 -- Keys are made from ids, so this tells nobody anything.
 create unique index comfyui_inputs_blob_key_key on public.comfyui_inputs (blob_key);
@@ -68,7 +70,15 @@ alter table public.comfyui_workflow_runs
   -- The W3C trace context of the request that asked for it, if somebody traces.
   add column trace_parent text,
   add constraint comfyui_workflow_runs_inputs_check check (cardinality(input_ids) <= 10000),
-  add constraint comfyui_workflow_runs_trace_check check (octet_length(trace_parent) <= 100);
+  add constraint comfyui_workflow_runs_trace_check check (octet_length(trace_parent) <= 100),
+  drop constraint comfyui_workflow_runs_error_code_check,
+  add constraint comfyui_workflow_runs_error_code_check check (
+    error_code in (
+      'attempts_exhausted', 'backend_unauthorized', 'execution_failed', 'input_missing', 'input_sync_failed',
+      'interrupted', 'lora_missing', 'lora_sync_failed', 'node_refused', 'output_lost', 'no_outputs', 'prompt_rejected',
+      'timed_out'
+    )
+  );
 grant select (input_ids) on table public.comfyui_workflow_runs to authenticated;
 grant insert (input_ids, trace_parent) on table public.comfyui_workflow_runs to atelier_writer;
 
@@ -155,6 +165,7 @@ declare
   chosen uuid;
   here bigint;
   served uuid;
+  looked_at integer := 0;
   passed uuid[] := '{}';
   waiting record;
   better record;
@@ -179,6 +190,14 @@ begin
     end if;
   end if;
 
+  -- Who has as many runs under way as anybody may have waits for one of them to end. Null: as many as there is room for.
+  if chosen is null and most_running is not null then
+    select coalesce(array_agg(busy.user_id), '{}') into passed from (
+      select own.user_id from public.comfyui_workflow_runs as own
+        where own.status = 'running' group by own.user_id having count(*) >= most_running
+    ) as busy;
+  end if;
+
   while chosen is null loop
     -- Not locked: whoever puts a run of theirs into the queue holds this row until the end of its transaction. Two claims at
     -- the same moment may serve one person twice in a row, with two runs.
@@ -188,11 +207,18 @@ begin
       limit 1;
     exit when not found;
     passed := passed || served;
-    -- Who has as many runs under way as anybody may have waits for one of them to end. Null: as many as there is room for.
-    continue when most_running <= (
-      select count(*) from public.comfyui_workflow_runs as own
-      where own.user_id = served and own.status = 'running'
-    );
+    looked_at := looked_at + 1;
+    if most_running is not null then
+      -- One claim at a time for one person, or two would pass the bound together. Not waited for: who holds one such lock
+      -- may want another.
+      continue when not pg_catalog.pg_try_advisory_xact_lock(
+        pg_catalog.hashtextextended('atelier.running ' || served, 0));
+      -- Whoever held the lock may have begun one since.
+      continue when most_running <= (
+        select count(*) from public.comfyui_workflow_runs as own
+        where own.user_id = served and own.status = 'running'
+      );
+    end if;
 
     select next.id, next.lora_ids, next.checkpoint, next.deferred_since into waiting
       from public.comfyui_workflow_runs as next
@@ -241,7 +267,7 @@ begin
         end if;
         shortest := least(shortest, patience);
         -- Looking further and further would make a claim as long as the queue.
-        exit when cardinality(passed) >= 16;
+        exit when looked_at >= 16;
         continue;
       end if;
     end if;

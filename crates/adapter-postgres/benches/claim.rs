@@ -10,6 +10,8 @@
 )]
 
 use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -111,16 +113,17 @@ impl Waiting {
 }
 
 impl Waiting {
-    fn print_median(&self, runs: u32) {
+    /// Prints the median of what claims took and gives it.
+    fn median(&self, runs: u32) -> Duration {
         let mut taken = self.taken.lock().unwrap();
         taken.sort_unstable();
         let at = |share: usize| taken.get(taken.len() * share / 100).copied();
+        let (median, most) = (at(50).unwrap_or_default(), at(95).unwrap_or_default());
         eprintln!(
-            "{} claims with {runs} runs that wait: median {:?}, 95 % within {:?}",
+            "{} claims with {runs} runs that wait: median {median:?}, 95 % within {most:?}",
             taken.len(),
-            at(50).unwrap_or_default(),
-            at(95).unwrap_or_default()
         );
+        median
     }
 }
 
@@ -169,7 +172,7 @@ async fn print_plans(url: &str, runs: u32) {
              set auto_explain.log_nested_statements = on; set auto_explain.log_timing = off;
              set random_page_cost = 1.1; set client_min_messages = log;
              begin; set local role service_role;
-             select run_id from atelier.claim_run(gen_random_uuid(), 'w', 'backend-1', '1 min', 2, '5 s');
+             select run_id from atelier.claim_run(gen_random_uuid(), 'w', 'backend-1', '1 min', 2, '5 s', null);
              rollback",
         )
         .await
@@ -184,11 +187,37 @@ async fn client(url: &str) -> Client {
     client
 }
 
+/// Keeps what was found for the table of all benches (`tests-integration/benches/report`), in the file that
+/// `ATELIER_BENCH_ROWS` names.
+fn keep(medians: &[(u32, Duration)]) {
+    let [(few, at_few), .., (many, at_many)] = medians else {
+        return;
+    };
+    let Some(path) = env::var_os("ATELIER_BENCH_ROWS") else {
+        return;
+    };
+    let figures = format!("{at_few:.1?} at {few} waiting runs, {at_many:.1?} at {many}");
+    let rows = [
+        ("claim", at_many.as_secs_f64() * 1e3),
+        ("claim-flat", at_many.as_secs_f64() / at_few.as_secs_f64()),
+    ];
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    for (row, measured) in rows {
+        let line = serde_json::json!({"row": row, "measured": measured, "figures": figures});
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
 fn claims(criterion: &mut Criterion, runtime: &Runtime) {
     let mut group = criterion.benchmark_group("claim");
     group
         .sample_size(50)
         .measurement_time(Duration::from_secs(15));
+    let mut medians = Vec::new();
     for runs in SIZES {
         // Made only if this size is asked for.
         let mut waiting = None;
@@ -205,10 +234,11 @@ fn claims(criterion: &mut Criterion, runtime: &Runtime) {
                 .iter_custom(|count| waiting.claims(count));
         });
         if let Some(waiting) = waiting {
-            waiting.print_median(runs);
+            medians.push((runs, waiting.median(runs)));
         }
     }
     group.finish();
+    keep(&medians);
 }
 
 fn main() {

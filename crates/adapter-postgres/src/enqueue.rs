@@ -1,6 +1,6 @@
 //! How a run comes into the queue: the statements, and what they answer.
 
-use atelier_domain::ids::{LoraId, RunId, WorkflowId};
+use atelier_domain::ids::{InputId, LoraId, RunId, WorkflowId};
 use atelier_domain::ports::{EnqueueOutcome, EnqueueTerms, RepoError};
 use atelier_domain::run::{NewRun, Run};
 use diesel::QueryableByName;
@@ -20,10 +20,11 @@ use crate::statement::Statement;
 /// and wake the workers.
 const ENQUEUE: &str = "\
     select * from atelier.enqueue_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-      $19, $20)";
+      $19, $20, $21, $22)";
 
 pub(crate) fn enqueue_statement(new: NewRun, terms: EnqueueTerms) -> Statement {
     let lora_ids: Vec<Uuid> = new.lora_ids.into_iter().map(LoraId::as_uuid).collect();
+    let input_ids: Vec<Uuid> = new.input_ids.into_iter().map(InputId::as_uuid).collect();
     let (request, answer) = terms.idempotency.unzip();
     let status = answer.as_ref().map(answer_status);
     let (location, body) = answer.map(|answer| (answer.location, answer.body)).unzip();
@@ -49,6 +50,8 @@ pub(crate) fn enqueue_statement(new: NewRun, terms: EnqueueTerms) -> Statement {
         .bind::<Nullable<SqlUuid>, _>(new.retry_of.map(RunId::as_uuid))
         .bind::<Timestamptz, _>(new.created_at)
         .bind::<BigInt, _>(i64::from(terms.max_pending))
+        .bind::<Array<SqlUuid>, _>(input_ids)
+        .bind::<Nullable<Text>, _>(trace_parent(new.trace_parent))
         .bind::<Nullable<Text>, _>(method)
         .bind::<Nullable<Text>, _>(path)
         .bind::<Nullable<Text>, _>(key)
@@ -57,6 +60,12 @@ pub(crate) fn enqueue_statement(new: NewRun, terms: EnqueueTerms) -> Statement {
         .bind::<Nullable<Int2>, _>(status)
         .bind::<Nullable<Text>, _>(location.flatten())
         .bind::<Nullable<Text>, _>(body)
+}
+
+/// A trace's name, if it can be one: it comes with a request, and is not worth losing a run over.
+fn trace_parent(text: Option<String>) -> Option<String> {
+    const LONGEST: usize = 100;
+    text.filter(|text| text.len() <= LONGEST && !text.contains('\0'))
 }
 
 #[derive(QueryableByName)]

@@ -47,12 +47,21 @@ impl fmt::Display for InTable<'_> {
 }
 
 /// Constraints that a caller can run into, and what they mean.
-const CONFLICTS: [(&str, Conflict); 4] = [
+const CONFLICTS: [(&str, Conflict); 6] = [
+    ("comfyui_api_tokens_pkey", Conflict::Id),
+    ("comfyui_inputs_pkey", Conflict::Id),
     ("comfyui_workflows_pkey", Conflict::Id),
     ("comfyui_workflow_runs_pkey", Conflict::Id),
     ("comfyui_lora_models_pkey", Conflict::Id),
     ("comfyui_lora_models_filename_key", Conflict::LoraFilename),
 ];
+
+/// Where rows point at their owner, and owners at their account.
+fn is_owner_missing(constraint: Option<&str>) -> bool {
+    constraint.is_some_and(|constraint| {
+        constraint == "comfyui_users_account_fkey" || constraint.ends_with("_user_id_fkey")
+    })
+}
 
 /// How Postgres begins the messages of refusals by policy or grant (SQLSTATE 42501). Diesel does not hand out the code,
 /// so the message must do; it is English unless the server's `lc_messages` says otherwise, and then the failure is
@@ -99,6 +108,11 @@ pub(crate) fn of_statement(error: DieselError) -> RepoError {
             if let Some((_, conflict)) = conflict {
                 return RepoError::Conflict(*conflict);
             }
+        }
+        DatabaseErrorKind::ForeignKeyViolation
+            if is_owner_missing(information.constraint_name()) =>
+        {
+            return RepoError::AccountGone;
         }
         // diesel-async reports a lost connection as this one, never as closed.
         DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection => {
@@ -209,6 +223,25 @@ mod tests {
         let unique = DatabaseErrorKind::UniqueViolation;
         assert!(matches!(
             mapped(unique, duplicate, Some("comfyui_run_outputs_pkey")),
+            RepoError::Backend(_)
+        ));
+    }
+
+    #[test]
+    fn a_row_without_its_owner_means_that_the_account_is_gone() {
+        for constraint in [
+            "comfyui_users_account_fkey",
+            "comfyui_workflows_user_id_fkey",
+        ] {
+            let kind = DatabaseErrorKind::ForeignKeyViolation;
+            assert!(matches!(
+                mapped(kind, "the account is gone", Some(constraint)),
+                RepoError::AccountGone
+            ));
+        }
+        let kind = DatabaseErrorKind::ForeignKeyViolation;
+        assert!(matches!(
+            mapped(kind, "violates", Some("comfyui_run_outputs_run_id_fkey")),
             RepoError::Backend(_)
         ));
     }

@@ -7,8 +7,8 @@
 //! | role | for | bound by row-level security |
 //! |---|---|---|
 //! | `authenticated` | reading as a person; writing workflows | yes, as at Supabase's Data API |
-//! | `atelier_writer` | what only the server may write for a person: enqueueing a checked run, cancelling it, LoRAs, uploads, imports | yes, to the person's rows |
-//! | `service_role` | workers, transfers and cleaning | no (`BYPASSRLS`) |
+//! | `atelier_writer` | what only the server may write for a person: enqueueing a checked run, cancelling it, LoRAs, uploads, imports, input files, personal tokens | yes, to the person's rows |
+//! | `service_role` | workers, transfers and cleaning; finding out whom a token or another provider's identity stands for | no (`BYPASSRLS`) |
 //!
 //! A person with an access token can reach the tables past the server, through Supabase's Data API. `authenticated`
 //! therefore has no right to write runs, outputs, events or LoRAs at all: nobody forges an output, marks a run
@@ -36,11 +36,17 @@
 //!    time. Hand every error on with `?`.
 //! 4. The conformance suite of the port from `atelier-testkit`, in `tests/`.
 
+mod api_tokens;
+mod audit_trail;
 mod connect;
+mod connections;
 mod enqueue;
 mod error;
+mod external_identities;
 mod giving_back;
 mod idempotency;
+mod input_repo;
+mod input_rows;
 mod json_text;
 mod lora_copies;
 mod lora_repo;
@@ -64,9 +70,15 @@ mod signals;
 mod statement;
 mod store;
 mod transaction;
+mod usage_repo;
 mod workflow_repo;
 mod workflow_rows;
 
+pub use api_tokens::PgApiTokens;
+pub use audit_trail::PgAuditTrail;
+pub use connections::PgConnections;
+pub use external_identities::PgExternalIdentities;
+pub use input_repo::PgInputRepo;
 pub use lora_copies::PgLoraCopies;
 pub use lora_repo::PgLoraRepo;
 pub use lora_transfers::PgLoraTransfers;
@@ -78,4 +90,5 @@ pub use run_queue::PgRunQueue;
 pub use run_repo::PgRunRepo;
 pub use signals::PgRunSignals;
 pub use store::PgStore;
+pub use usage_repo::PgUsageRepo;
 pub use workflow_repo::PgWorkflowRepo;

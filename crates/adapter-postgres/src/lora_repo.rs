@@ -138,6 +138,7 @@ impl OwnerRow {
     fn into_owner(self) -> Option<BlobOwner> {
         match (self.kind.as_str(), self.key, self.id, self.person) {
             ("lora", Some(key), _, _) => Some(BlobOwner::Lora(BlobKey::parse(key).ok()?)),
+            ("input", Some(key), _, _) => Some(BlobOwner::Input(BlobKey::parse(key).ok()?)),
             ("upload", _, Some(id), _) => Some(BlobOwner::Upload(id.into())),
             ("run", _, Some(run), Some(person)) => Some(run_owner(person, run)),
             _ => None,

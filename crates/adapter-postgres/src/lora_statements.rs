@@ -150,7 +150,9 @@ const KNOWN_OWNERS: &str = "\
     select 'upload', null, upload.lora_id, null \
       from public.comfyui_lora_uploads as upload where upload.lora_id = any ($2) \
     union all \
-    select 'run', null, run.id, run.user_id from public.comfyui_workflow_runs as run where run.id = any ($3)";
+    select 'run', null, run.id, run.user_id from public.comfyui_workflow_runs as run where run.id = any ($3) \
+    union all \
+    select 'input', input.blob_key, null, null from public.comfyui_inputs as input where input.blob_key = any ($4)";
 
 pub(crate) const INSTALLATION: &str = "select id from public.comfyui_installation";
 
@@ -201,19 +203,21 @@ pub(crate) fn list_statement(actor: &Actor, filter: &LoraFilter, page: &PageRequ
 }
 
 pub(crate) fn owners_statement(owners: &[BlobOwner]) -> Statement {
-    let mut keys = Vec::new();
+    let (mut keys, mut inputs) = (Vec::new(), Vec::new());
     let (mut uploads, mut runs): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
     for owner in owners {
         match owner {
             BlobOwner::Lora(key) => keys.push(key.as_str().to_owned()),
             BlobOwner::Upload(id) => uploads.push(id.as_uuid()),
             BlobOwner::Run(_, run) => runs.push(run.as_uuid()),
+            BlobOwner::Input(key) => inputs.push(key.as_str().to_owned()),
         }
     }
     Statement::new(KNOWN_OWNERS)
         .bind::<Array<Text>, _>(keys)
         .bind::<Array<SqlUuid>, _>(uploads)
         .bind::<Array<SqlUuid>, _>(runs)
+        .bind::<Array<Text>, _>(inputs)
 }
 
 /// A run's owner as [`KNOWN_OWNERS`] tells it.

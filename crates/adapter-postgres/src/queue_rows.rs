@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use atelier_domain::graph::GraphJson;
 use atelier_domain::ids::ClaimToken;
-use atelier_domain::ports::{ClaimOutcome, ClaimedRun, ReleaseReason, RepoError};
+use atelier_domain::ports::{ClaimOutcome, ClaimedRun, QueueFigures, ReleaseReason, RepoError};
 use atelier_domain::run::{RunLoss, RunProgress, RunTransition};
 use diesel::QueryableByName;
 use diesel::pg::data_types::PgInterval;
 use diesel::sql_types::{
-    Array, Bool, Double, Int4, Interval, Json, Nullable, Text, Uuid as SqlUuid,
+    Array, BigInt, Bool, Double, Int4, Interval, Json, Nullable, Text, Uuid as SqlUuid,
 };
 use uuid::Uuid;
 
 use crate::json_text::JsonText;
-use crate::run_rows::natural;
+use crate::run_rows::{large_natural, natural};
 
 #[derive(QueryableByName)]
 pub(crate) struct QueueRow {
@@ -127,6 +127,10 @@ pub(crate) struct ClaimRow {
     remaining: Option<PgInterval>,
     #[diesel(sql_type = Nullable<Interval>)]
     defer: Option<PgInterval>,
+    #[diesel(sql_type = Nullable<Array<SqlUuid>>)]
+    needed_inputs: Option<Vec<Uuid>>,
+    #[diesel(sql_type = Nullable<Text>)]
+    of_trace: Option<String>,
 }
 
 impl ClaimRow {
@@ -145,6 +149,8 @@ impl ClaimRow {
                 graph: GraphJson::from_trusted(self.run_graph?.0),
                 nodes_total,
                 lora_ids: self.needed_loras?.into_iter().map(Into::into).collect(),
+                input_ids: self.needed_inputs?.into_iter().map(Into::into).collect(),
+                trace_parent: self.of_trace,
                 resumes: self.resumes,
                 progress: RunProgress {
                     value: self.value?,
@@ -159,6 +165,27 @@ impl ClaimRow {
         claimed()
             .map(|run| ClaimOutcome::Claimed(Box::new(run)))
             .ok_or_else(|| RepoError::Backend("atelier.claim_run gave half a run".into()))
+    }
+}
+
+#[derive(QueryableByName)]
+pub(crate) struct FiguresRow {
+    #[diesel(sql_type = BigInt)]
+    waiting: i64,
+    #[diesel(sql_type = Double)]
+    oldest_seconds: f64,
+    #[diesel(sql_type = BigInt)]
+    running: i64,
+}
+
+impl From<FiguresRow> for QueueFigures {
+    fn from(row: FiguresRow) -> Self {
+        Self {
+            waiting: large_natural(row.waiting),
+            // The clock may have been set back.
+            oldest: Duration::try_from_secs_f64(row.oldest_seconds).unwrap_or_default(),
+            running: large_natural(row.running),
+        }
     }
 }
 

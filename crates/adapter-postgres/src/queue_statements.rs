@@ -11,13 +11,17 @@ use diesel::sql_types::{BigInt, Bool, Double, Int4, Nullable, Text, Uuid as SqlU
 use crate::run_rows::{integer, large_integer, storable};
 use crate::statement::Statement;
 
-pub(crate) const CLAIM: &str = "select * from atelier.claim_run($1, $2, $3, $4, $5, $6)";
+pub(crate) const CLAIM: &str = "select * from atelier.claim_run($1, $2, $3, $4, $5, $6, $7)";
 
 /// Whether a claim of nothing may be one of something when it is tried again; never for a backend that is full.
 pub(crate) const SOMEBODY_WAITS: &str = "\
-    select exists (select from public.comfyui_users where has_waiting) \
+    select exists (select from public.comfyui_users as person where person.has_waiting \
+        and ($3 is null or $3 > (select count(*) from public.comfyui_workflow_runs as own \
+          where own.user_id = person.id and own.status = 'running'))) \
       and (select count(*) from public.comfyui_workflow_runs where status = 'running' and backend = $1) < $2 \
       as somebody_waits";
+
+pub(crate) const FIGURES: &str = "select * from atelier.queue_figures()";
 
 pub(crate) const HEARTBEAT: &str = "\
     update public.comfyui_workflow_runs set lease_until = clock_timestamp() + $3 \

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, ReleaseReason, RepoError,
-    RunQueue, RunReport,
+    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, QueueFigures, ReleaseReason,
+    RepoError, RunQueue, RunReport,
 };
 use atelier_domain::run::{RunFailure, RunStatus, RunTransition, TransitionRefused};
 use diesel::prelude::OptionalExtension;
@@ -23,11 +23,12 @@ use crate::giving_back::{free, let_go, time_out};
 use crate::idempotency::KEPT;
 use crate::json_text::JsonText;
 use crate::queue_rows::{
-    ClaimRow, HeartbeatRow, Held, HeldRow, IdRow, OverdueRow, QueueRow, StrandedRow,
+    ClaimRow, FiguresRow, HeartbeatRow, Held, HeldRow, IdRow, OverdueRow, QueueRow, StrandedRow,
 };
 use crate::queue_statements::{
-    ADOPT, CLAIM, EXPIRED, FINISH, FORGET_ANSWERS, HEARTBEAT, HELD, OVERDUE, SOMEBODY_WAITS,
-    STRANDED, STRAYS, TELL_BACKEND, TELL_LORAS, checkpoint, interval, report_statement,
+    ADOPT, CLAIM, EXPIRED, FIGURES, FINISH, FORGET_ANSWERS, HEARTBEAT, HELD, OVERDUE,
+    SOMEBODY_WAITS, STRANDED, STRAYS, TELL_BACKEND, TELL_LORAS, checkpoint, interval,
+    report_statement,
 };
 use crate::run_rows::{integer, outputs_json, storable};
 use crate::statement::Statement;
@@ -57,10 +58,12 @@ impl PgRunQueue {
             .bind::<Text, _>(storable(&request.backend))
             .bind::<Interval, _>(interval(request.lease))
             .bind::<Int4, _>(integer(request.max_in_flight))
-            .bind::<Interval, _>(interval(request.affinity));
+            .bind::<Interval, _>(interval(request.affinity))
+            .bind::<Nullable<Int4>, _>(request.max_running.map(integer));
         let somebody_waits = Statement::new(SOMEBODY_WAITS)
             .bind::<Text, _>(storable(&request.backend))
-            .bind::<BigInt, _>(i64::from(request.max_in_flight));
+            .bind::<BigInt, _>(i64::from(request.max_in_flight))
+            .bind::<Nullable<Int4>, _>(request.max_running.map(integer));
         Ok(self
             .store
             .transact(Role::Service, |mut connection| {
@@ -353,6 +356,16 @@ impl RunQueue for PgRunQueue {
             .bind::<Interval, _>(interval(KEPT))
             .bind::<BigInt, _>(i64::from(limit));
         self.execute(statement).await
+    }
+
+    async fn figures(&self) -> Result<QueueFigures, RepoError> {
+        let row: FiguresRow = self
+            .store
+            .transact(Role::Service, |mut connection| {
+                async move { Statement::new(FIGURES).get_result(&mut connection).await }.boxed()
+            })
+            .await?;
+        Ok(row.into())
     }
 }
 

@@ -49,7 +49,7 @@ const STATUS: &str = "select run.status from public.comfyui_workflow_runs as run
 
 const BLUEPRINT: &str = "\
     select run.id, run.status, run.workflow_id, run.input_params, run.graph, run.nodes_total, run.lora_ids, \
-      run.checkpoint, run.priority, run.timeout_seconds \
+      run.input_ids, run.checkpoint, run.priority, run.timeout_seconds \
     from public.comfyui_workflow_runs as run where run.id = $1";
 
 const LIST: &str = concat!(

@@ -255,6 +255,8 @@ pub(crate) struct BlueprintRow {
     nodes_total: i32,
     #[diesel(sql_type = Array<SqlUuid>)]
     lora_ids: Vec<Uuid>,
+    #[diesel(sql_type = Array<SqlUuid>)]
+    input_ids: Vec<Uuid>,
     #[diesel(sql_type = Nullable<Text>)]
     checkpoint: Option<String>,
     #[diesel(sql_type = Int2)]
@@ -276,6 +278,7 @@ impl TryFrom<BlueprintRow> for RunBlueprint {
             graph: GraphJson::from_trusted(row.graph.0),
             nodes_total: natural(row.nodes_total),
             lora_ids: row.lora_ids.into_iter().map(Into::into).collect(),
+            input_ids: row.input_ids.into_iter().map(Into::into).collect(),
             checkpoint: row.checkpoint,
             priority: RunPriority::new(row.priority.into()).ok_or_else(|| broken("priority"))?,
             timeout_s: natural(row.timeout_seconds),

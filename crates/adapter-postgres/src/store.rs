@@ -28,8 +28,9 @@ use crate::signals::Listener;
 use crate::statement::Statement;
 use crate::transaction::{Lease, Role};
 use crate::{
-    PgLoraCopies, PgLoraRepo, PgLoraTransfers, PgLoraUploads, PgRunPreviews, PgRunQueue, PgRunRepo,
-    PgRunSignals, PgWorkflowRepo,
+    PgApiTokens, PgAuditTrail, PgConnections, PgExternalIdentities, PgInputRepo, PgLoraCopies,
+    PgLoraRepo, PgLoraTransfers, PgLoraUploads, PgRunPreviews, PgRunQueue, PgRunRepo, PgRunSignals,
+    PgUsageRepo, PgWorkflowRepo,
 };
 
 /// The database, as the server and the workers use it. Cheap to clone.
@@ -124,6 +125,36 @@ impl PgStore {
     /// Where LoRAs are on backends' disks.
     pub fn copies(&self) -> PgLoraCopies {
         PgLoraCopies::new(self.clone())
+    }
+
+    /// Everybody's input files.
+    pub fn inputs(&self) -> PgInputRepo {
+        PgInputRepo::new(self.clone())
+    }
+
+    /// What people take up.
+    pub fn usage(&self) -> PgUsageRepo {
+        PgUsageRepo::new(self.clone())
+    }
+
+    /// Personal tokens.
+    pub fn api_tokens(&self) -> PgApiTokens {
+        PgApiTokens::new(self.clone())
+    }
+
+    /// Whom the identities of other providers stand for.
+    pub fn external_identities(&self) -> PgExternalIdentities {
+        PgExternalIdentities::new(self.clone())
+    }
+
+    /// The trail of what matters to security.
+    pub fn audit_trail(&self) -> PgAuditTrail {
+        PgAuditTrail::new(self.clone())
+    }
+
+    /// How the pool is doing.
+    pub fn connections(&self) -> PgConnections {
+        self.pool.status().into()
     }
 
     /// Signals about runs, over one connection for the whole store.

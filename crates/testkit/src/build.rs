@@ -110,10 +110,12 @@ pub fn a_new_run(workflow: WorkflowId) -> NewRun {
         graph: a_graph(),
         nodes_total: 7,
         lora_ids: Vec::new(),
+        input_ids: Vec::new(),
         checkpoint: None,
         priority: RunPriority::default(),
         timeout_s: 3_600,
         retry_of: None,
+        trace_parent: None,
         created_at: next_time(),
     }
 }
@@ -288,6 +290,7 @@ pub fn a_claim(backend: &str) -> ClaimRequest {
         max_in_flight: 1_000_000,
         lease: Duration::from_mins(1),
         affinity: Duration::ZERO,
+        max_running: None,
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`FakeStore`] gives every repository, the run queue and the signals over
 //!   one shared state; [`InMemoryBlobs`], [`InMemoryLoraFolder`],
 //!   [`InMemoryPreviews`], [`ScriptedComfy`], [`FakeRemote`] and [`FixedTokens`] stand for the rest
-//!   of the world, [`ManualClock`] and [`SequentialIds`] for time and chance.
+//!   of the world, [`ManualClock`], [`SequentialIds`] and [`FixedSecrets`] for time and chance.
 //! - [`build`] makes valid entities, so that a test names only what it is
 //!   about.
 //! - [`conformance`] holds one suite a port; a macro such as
@@ -31,6 +31,7 @@ mod lora_folder;
 mod outage;
 mod previews;
 mod queueing;
+mod secrets;
 mod store;
 mod tokens;
 mod wait;
@@ -44,9 +45,11 @@ pub use lora_folder::{DirectoryBackdoor, FolderBackdoor, InMemoryLoraFolder};
 pub use outage::Outage;
 pub use previews::InMemoryPreviews;
 pub use queueing::{claim, enqueue};
+pub use secrets::FixedSecrets;
 pub use store::{
-    ABANDONED_AFTER, FakeLoraCopies, FakeLoraRepo, FakeLoraTransfers, FakeLoraUploads,
-    FakeRunQueue, FakeRunRepo, FakeRunSignals, FakeStore, FakeWorkflowRepo,
+    ABANDONED_AFTER, FakeApiTokens, FakeAuditTrail, FakeExternalIdentities, FakeInputRepo,
+    FakeLoraCopies, FakeLoraRepo, FakeLoraTransfers, FakeLoraUploads, FakeRunQueue, FakeRunRepo,
+    FakeRunSignals, FakeStore, FakeUsageRepo, FakeWorkflowRepo,
 };
 pub use tokens::FixedTokens;
 pub use wait::{PATIENCE, wait_until};

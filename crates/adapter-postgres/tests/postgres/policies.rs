@@ -249,7 +249,7 @@ async fn forged_writes_are_refused() {
             ("owner", "select atelier.take_lora_path(null, null, null)".to_owned()),
             (
                 "owner",
-                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0')".to_owned(),
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0', null)".to_owned(),
             ),
             (
                 "owner",
@@ -292,7 +292,7 @@ async fn forged_writes_are_refused() {
             ),
             (
                 "server for owner",
-                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0')".to_owned(),
+                "select * from atelier.claim_run(gen_random_uuid(), 'w', 'b', '1 hour', 1, '0', null)".to_owned(),
             ),
             (
                 "server for other person",

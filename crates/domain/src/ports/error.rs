@@ -16,6 +16,10 @@ pub enum RepoError {
     /// What was to be written is in the way of something that is there.
     #[error("conflict with {0}")]
     Conflict(Conflict),
+    /// The actor's account was deleted, while a token of theirs is good still:
+    /// nothing can be theirs any more.
+    #[error("the account is gone")]
+    AccountGone,
     /// A stored row breaks a rule of the domain.
     #[error("table {table} holds a row that breaks a rule: column {column}, row {row}")]
     Inconsistent {

@@ -40,6 +40,8 @@ pub enum BlobOwner {
     Lora(BlobKey),
     /// A piece of an upload.
     Upload(LoraId),
+    /// An input file's bytes; the row that has the key.
+    Input(BlobKey),
     /// An output of a run.
     Run(UserId, RunId),
 }
@@ -53,6 +55,7 @@ impl BlobOwner {
         let (kind, next) = (segments.next()?, segments.next()?);
         match (kind, segments.next()) {
             ("loras", _) => Some(Self::Lora(key.clone())),
+            ("inputs", None) => Some(Self::Input(key.clone())),
             ("uploads", Some(_)) => canonical(next).map(Self::Upload),
             ("runs", Some(_)) => canonical(next).map(|run| Self::Run(owner, run)),
             _ => None,
@@ -191,6 +194,7 @@ mod tests {
         let run = owner_of(format!("user-{ID}/runs/{ID}/9/x.png"));
         let piece = owner_of(format!("user-{ID}/uploads/{ID}/00-1"));
         let lora = owner_of(format!("user-{ID}/loras/x.safetensors"));
+        let input = owner_of(format!("user-{ID}/inputs/{ID}"));
 
         assert_eq!(
             run,
@@ -198,6 +202,7 @@ mod tests {
         );
         assert_eq!(piece, Some(BlobOwner::Upload(ID.parse().unwrap())));
         assert!(matches!(lora, Some(BlobOwner::Lora(_))));
+        assert!(matches!(input, Some(BlobOwner::Input(_))));
     }
 
     #[test]
@@ -209,6 +214,7 @@ mod tests {
             format!("user-{ID}/runs/{ID}"),
             format!("user-{ID}/uploads/x/1"),
             format!("user-{ID}/loras"),
+            format!("user-{ID}/inputs/{ID}/x"),
         ] {
             assert_eq!(owner_of(key.clone()), None, "{key}");
         }

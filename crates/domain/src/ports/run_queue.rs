@@ -178,6 +178,18 @@ pub struct BackendReport {
     pub checkpoint: Option<String>,
 }
 
+/// How the queue is, for people who look at it from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueFigures {
+    /// How many runs wait.
+    pub waiting: u64,
+    /// How long the one has waited that has waited longest since it was asked
+    /// for or came back; zero if none waits.
+    pub oldest: Duration,
+    /// How many runs are under way.
+    pub running: u64,
+}
+
 /// How long a worker's word about a backend counts. Workers say it anew three
 /// times as often.
 pub const BACKEND_REPORT_LIFETIME: Duration = Duration::from_secs(15);
@@ -197,6 +209,8 @@ pub trait RunQueue: Send + Sync {
     /// or not. Then, while the backend has fewer than `max_in_flight`, people
     /// take turns: that of the person who was served longest ago, and of
     /// that person's the one of the highest priority, and of those the oldest.
+    /// Who has `max_running` runs under way has to wait for one of them to end;
+    /// MUST hold however many claim at once.
     ///
     /// A run is left alone while another backend suits it better: one that
     /// answers and has room (see [`RunQueue::tell_backend`]), and that has more of
@@ -295,4 +309,7 @@ pub trait RunQueue: Send + Sync {
     /// [`RETENTION_HOURS`](crate::idempotency::RETENTION_HOURS), at most `limit`;
     /// says how many.
     async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError>;
+
+    /// Says how the queue is.
+    async fn figures(&self) -> Result<QueueFigures, RepoError>;
 }

@@ -146,6 +146,8 @@ pub struct RunBlueprint {
     pub nodes_total: u32,
     /// The LoRAs that it needs on the backend's disk.
     pub lora_ids: Vec<LoraId>,
+    /// The input files that it needs on the backend.
+    pub input_ids: Vec<InputId>,
     /// The first checkpoint that the graph loads.
     pub checkpoint: Option<String>,
     /// Its priority.

@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use atelier_domain::input::InputPath;
 use atelier_domain::output::BackendFile;
 use atelier_domain::ports::{
-    BackendInformation, BackendQueue, ComfyClient, ComfyError, ComfyEvents, LoraCatalogue,
-    OutputReader, PromptOutcome, PromptResult, PromptState, PromptSubmission, SubmittedPrompt,
+    BackendInformation, BackendQueue, ByteStream, ComfyClient, ComfyError, ComfyEvents,
+    LoraCatalogue, OutputReader, PromptOutcome, PromptResult, PromptState, PromptSubmission,
+    Source, SubmittedPrompt,
 };
+use bytes::BytesMut;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -124,6 +127,29 @@ impl ComfyClient for ScriptedComfy {
             .get(checkpoint)
             .cloned()
             .unwrap_or_default())
+    }
+
+    async fn place_input(
+        &self,
+        path: &InputPath,
+        size_bytes: u64,
+        mut bytes: ByteStream<Source>,
+    ) -> Result<(), ComfyError> {
+        drop(self.open()?);
+        let mut received = BytesMut::new();
+        while let Some(chunk) = bytes.next().await {
+            received.extend_from_slice(&chunk.map_err(ComfyError::Unreachable)?);
+        }
+        if received.len() as u64 != size_bytes {
+            return Err(ComfyError::Protocol(format!(
+                "{} bytes came of {size_bytes}",
+                received.len()
+            )));
+        }
+        let mut state = self.open()?;
+        let received = received.freeze();
+        state.inputs.entry(path.clone()).or_insert(received);
+        Ok(())
     }
 
     async fn connect_events(&self) -> Result<ComfyEvents, ComfyError> {

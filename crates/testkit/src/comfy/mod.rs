@@ -2,9 +2,11 @@ mod client;
 mod script;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use atelier_domain::input::InputPath;
 use atelier_domain::output::{BackendFile, BackendFolder, BackendOutput, BackendOutputContent};
 use atelier_domain::ports::{
     ComfyError, ComfyEvent, LoraCatalogue, PreviewImage, PromptState, PromptSubmission,
@@ -195,6 +197,11 @@ impl ScriptedComfy {
     /// Every prompt that was to be cancelled, in order.
     pub fn cancelled(&self) -> Vec<String> {
         self.lock().cancelled.clone()
+    }
+
+    /// What was put into its input folder, by path.
+    pub fn inputs(&self) -> BTreeMap<InputPath, Bytes> {
+        self.lock().inputs.clone()
     }
 
     /// How many sockets were opened so far.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use atelier_domain::input::InputPath;
 use atelier_domain::output::{BackendFile, BackendFolder, BackendOutput, BackendOutputContent};
 use atelier_domain::ports::{
     ComfyError, ComfyEvent, LoraCatalogue, PromptResult, PromptState, PromptSubmission,
@@ -19,6 +20,8 @@ pub(super) struct ComfyState {
     pub(super) order: Vec<String>,
     pub(super) cancelled: Vec<String>,
     pub(super) files: HashMap<FileKey, StoredFile>,
+    /// What was put into its input folder, by path.
+    pub(super) inputs: BTreeMap<InputPath, Bytes>,
     pub(super) catalogue: LoraCatalogue,
     pub(super) checkpoint_metadata: HashMap<String, BTreeMap<String, String>>,
     pub(super) version: String,

@@ -278,6 +278,10 @@ impl LoraRepo for FakeLoraRepo {
                 .loras
                 .values()
                 .any(|row| row.has_object && row.lora.blob_key == *key),
+            BlobOwner::Input(key) => state
+                .inputs
+                .values()
+                .any(|row| row.input.blob_key == key.as_str()),
             BlobOwner::Upload(id) => state.uploads.contains_key(id),
             BlobOwner::Run(user, run) => state
                 .runs

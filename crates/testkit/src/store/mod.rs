@@ -1,7 +1,11 @@
 //! Every repository, the run queue and the signals, over one shared state.
 
 mod answers;
+mod api_tokens;
+mod audit;
 mod copies;
+mod identities;
+mod inputs;
 mod lora_row;
 mod loras;
 mod paging;
@@ -12,6 +16,7 @@ mod runs;
 mod signals;
 mod transfers;
 mod uploads;
+mod usage;
 mod workflows;
 
 use std::collections::{HashMap, HashSet};
@@ -20,24 +25,32 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use atelier_domain::digest::Sha256Digest;
-use atelier_domain::ids::{LoraId, RunId, UserId, WorkflowId};
+use atelier_domain::ids::{ApiTokenId, InputId, LoraId, RunId, UserId, WorkflowId};
 use atelier_domain::lora::LoraPath;
-use atelier_domain::ports::{Clock, RepoError};
+use atelier_domain::ports::{AuditEvent, Clock, RepoError};
 use atelier_domain::workflow::Workflow;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use api_tokens::FakeApiTokens;
+pub use audit::FakeAuditTrail;
 pub use copies::FakeLoraCopies;
+pub use identities::FakeExternalIdentities;
+pub use inputs::FakeInputRepo;
 pub use loras::FakeLoraRepo;
 pub use queue::FakeRunQueue;
 pub use runs::FakeRunRepo;
 pub use signals::FakeRunSignals;
 pub use transfers::FakeLoraTransfers;
 pub use uploads::FakeLoraUploads;
+pub use usage::FakeUsageRepo;
 pub use workflows::FakeWorkflowRepo;
 
 use answers::{AnswerKey, AnswerRow};
+use api_tokens::ApiTokenRow;
 use copies::WantedCopy;
+use identities::{Account, IdentityRow};
+use inputs::InputRow;
 use lora_row::LoraRow;
 use placement::Told;
 use run_row::RunRow;
@@ -85,6 +98,11 @@ struct State {
     copies: HashSet<(LoraId, String)>,
     /// Which are asked for, the oldest first.
     wanted_copies: Vec<WantedCopy>,
+    inputs: HashMap<InputId, InputRow>,
+    api_tokens: HashMap<ApiTokenId, ApiTokenRow>,
+    accounts: Vec<Account>,
+    identities: Vec<IdentityRow>,
+    audit_events: Vec<AuditEvent>,
     /// What tells this store from every other.
     installation: Uuid,
     watchers: Vec<Watcher>,
@@ -145,6 +163,31 @@ impl FakeStore {
         FakeLoraCopies(self.clone())
     }
 
+    /// Its pictures.
+    pub fn inputs(&self) -> FakeInputRepo {
+        FakeInputRepo(self.clone())
+    }
+
+    /// What its people take up.
+    pub fn usage(&self) -> FakeUsageRepo {
+        FakeUsageRepo(self.clone())
+    }
+
+    /// Its personal tokens.
+    pub fn api_tokens(&self) -> FakeApiTokens {
+        FakeApiTokens(self.clone())
+    }
+
+    /// Whom other providers' identities stand for.
+    pub fn external_identities(&self) -> FakeExternalIdentities {
+        FakeExternalIdentities(self.clone())
+    }
+
+    /// Its audit trail.
+    pub fn audit_trail(&self) -> FakeAuditTrail {
+        FakeAuditTrail(self.clone())
+    }
+
     /// What wakes whoever waits for its runs, and for transfers.
     pub fn signals(&self) -> FakeRunSignals {
         FakeRunSignals(self.clone())
@@ -154,6 +197,18 @@ impl FakeStore {
     /// `Unavailable`.
     pub fn outage(&self) -> &Outage {
         &self.shared.outage
+    }
+
+    /// Gives somebody an account with a confirmed e-mail address, as at Supabase
+    /// Auth.
+    pub fn add_account(&self, id: UserId, email: &str) {
+        let email = email.to_owned();
+        self.lock().accounts.push(Account { id, email });
+    }
+
+    /// What was recorded in its audit trail, in order.
+    pub fn audit_events(&self) -> Vec<AuditEvent> {
+        self.lock().audit_events.clone()
     }
 
     /// Makes a reserved LoRA's last sign of life older than it is waited for.

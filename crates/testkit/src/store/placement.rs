@@ -45,7 +45,7 @@ impl State {
             return Placement::Nothing;
         }
         let mut shortest: Option<TimeDelta> = None;
-        for id in self.heads().into_iter().take(LOOKED_AT) {
+        for id in self.heads(request.max_running).into_iter().take(LOOKED_AT) {
             match self.patience(id, request, now) {
                 Some(patience) => {
                     shortest = Some(shortest.map_or(patience, |known| known.min(patience)));
@@ -126,12 +126,22 @@ impl State {
             .count() as u64
     }
 
+    fn running_of(&self, user: UserId) -> usize {
+        self.runs
+            .values()
+            .filter(|row| row.runs() && row.run.user_id == user)
+            .count()
+    }
+
     /// Of each person's runs the one that is begun next, in the order of the
-    /// people's turns.
-    fn heads(&self) -> Vec<RunId> {
+    /// people's turns; none of those who have enough runs under way.
+    fn heads(&self, max_running: Option<u32>) -> Vec<RunId> {
         let mut heads: Vec<_> = self
             .queues()
             .into_iter()
+            .filter(|(user, _)| {
+                max_running.is_none_or(|most| (self.running_of(*user) as u64) < u64::from(most))
+            })
             .filter_map(|(user, queue)| Some((self.served.get(&user).copied(), *queue.front()?)))
             .collect();
         heads.sort_unstable_by_key(|(served, waiting)| (*served, waiting.age()));

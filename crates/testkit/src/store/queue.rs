@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    BackendReport, ClaimOutcome, ClaimRequest, ClaimedRun, Heartbeat, QueueError, ReleaseReason,
-    RunQueue, RunReport, RunTopic,
+    BackendReport, ClaimOutcome, ClaimRequest, ClaimedRun, Heartbeat, QueueError, QueueFigures,
+    ReleaseReason, RepoError, RunQueue, RunReport, RunTopic,
 };
 use atelier_domain::run::{RunFailure, RunStatus, RunTransition};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -99,6 +99,8 @@ impl State {
             graph: row.graph.clone(),
             nodes_total: row.nodes_total,
             lora_ids: row.lora_ids.clone(),
+            input_ids: row.input_ids.clone(),
+            trace_parent: row.trace_parent.clone(),
             progress: row.run.progress.clone(),
             timeout_s: row.run.timeout_s,
             remaining: left.to_std().unwrap_or_default(),
@@ -286,5 +288,20 @@ impl RunQueue for FakeRunQueue {
     async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError> {
         let now = self.0.now();
         Ok(self.0.open()?.forget_answers(limit, now))
+    }
+
+    async fn figures(&self) -> Result<QueueFigures, RepoError> {
+        let now = self.0.now();
+        let state = self.0.open()?;
+        let waiting = state.runs.values().filter(|row| row.waits());
+        let oldest = waiting.clone().map(|row| row.waiting_since).min();
+        let running = state.runs.values().filter(|row| row.runs());
+        Ok(QueueFigures {
+            waiting: waiting.count() as u64,
+            oldest: oldest.map_or(Duration::ZERO, |since| {
+                (now - since).to_std().unwrap_or_default()
+            }),
+            running: running.count() as u64,
+        })
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::graph::GraphJson;
-use atelier_domain::ids::{ClaimToken, LoraId};
+use atelier_domain::ids::{ClaimToken, InputId, LoraId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{ReleaseReason, RunReport};
 use atelier_domain::run::{
@@ -18,6 +18,8 @@ pub(super) struct RunRow {
     pub(super) graph: GraphJson,
     pub(super) nodes_total: u32,
     pub(super) lora_ids: Vec<LoraId>,
+    pub(super) input_ids: Vec<InputId>,
+    pub(super) trace_parent: Option<String>,
     pub(super) checkpoint: Option<String>,
     pub(super) claim: Option<Claim>,
     pub(super) cancel_requested: bool,
@@ -45,6 +47,8 @@ impl RunRow {
             graph: new.graph,
             nodes_total: new.nodes_total,
             lora_ids: new.lora_ids,
+            input_ids: new.input_ids,
+            trace_parent: new.trace_parent,
             checkpoint: new.checkpoint,
             claim: None,
             cancel_requested: false,
@@ -67,10 +71,19 @@ impl RunRow {
             graph: self.graph.clone(),
             nodes_total: self.nodes_total,
             lora_ids: self.lora_ids.clone(),
+            input_ids: self.input_ids.clone(),
             checkpoint: self.checkpoint.clone(),
             priority: self.run.priority,
             timeout_s: self.run.timeout_s,
         }
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.run.status == RunStatus::Pending
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.run.status == RunStatus::Running
     }
 
     /// Whether it waits for that backend alone.

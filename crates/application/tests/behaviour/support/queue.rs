@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use atelier_domain::ids::{ClaimToken, LoraId, RunId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
-    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, ReleaseReason, RunQueue,
-    RunReport,
+    BackendReport, ClaimOutcome, ClaimRequest, Heartbeat, QueueError, QueueFigures, ReleaseReason,
+    RepoError, RunQueue, RunReport,
 };
 use atelier_domain::run::{RunFailure, RunStatus};
 
@@ -161,5 +161,9 @@ impl RunQueue for RecordingQueue {
 
     async fn forget_answers(&self, limit: u16) -> Result<u64, QueueError> {
         self.inner.forget_answers(limit).await
+    }
+
+    async fn figures(&self) -> Result<QueueFigures, RepoError> {
+        self.inner.figures().await
     }
 }

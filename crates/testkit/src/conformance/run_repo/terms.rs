@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
 use atelier_domain::idempotency::{EarlierRequest, IdempotentRequest, StoredAnswer};
-use atelier_domain::ids::{LoraId, RunId};
+use atelier_domain::ids::{InputId, LoraId, RunId};
 use atelier_domain::ports::{Conflict, EnqueueOutcome, EnqueueTerms, RepoError};
 use atelier_domain::run::{NewRun, RunBlueprint, RunFilter, RunPriority, RunStatus};
 use tokio::task::JoinSet;
@@ -99,6 +99,7 @@ pub async fn a_blueprint_holds_what_a_run_needs(h: &Harness) {
     let (alice, bob) = (an_actor(), an_actor());
     let new = NewRun {
         lora_ids: vec![LoraId::new(random_id()), LoraId::new(random_id())],
+        input_ids: vec![InputId::new(random_id()), InputId::new(random_id())],
         checkpoint: Some("sd.safetensors".to_owned()),
         priority: RunPriority::HIGHEST,
         timeout_s: 60,
@@ -116,6 +117,7 @@ pub async fn a_blueprint_holds_what_a_run_needs(h: &Harness) {
         graph: new.graph,
         nodes_total: new.nodes_total,
         lora_ids: new.lora_ids,
+        input_ids: new.input_ids,
         checkpoint: new.checkpoint,
         priority: new.priority,
         timeout_s: new.timeout_s,
