@@ -100,7 +100,7 @@ const MEDIA_EXTENSIONS: [&str; 38] = [
 
 /// Which of ComfyUI's folders a name is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Folder {
+pub(super) enum Folder {
     /// Models, or what users uploaded as inputs.
     Shared,
     /// What runs wrote; only the owner's own folder in it may be read.
@@ -113,7 +113,8 @@ impl PromptGraph {
     /// In every string: the folder `user-{uuid}` of somebody else. Wherever a file is named besides: `..`, absolute
     /// paths, backslashes, control characters, and outputs of runs (`… [output]`, `… [temp]`) outside the owner's own
     /// folder. Names that come to a `Load…` class over a link cannot be checked and are refused. LoRA names are left
-    /// to [`PromptGraph::lora_inputs`] and the resolution of what it finds.
+    /// to [`PromptGraph::lora_inputs`] and the resolution of what it finds; whether a picture is the owner's, to
+    /// [`PromptGraph::file_inputs`].
     pub fn file_name_violations(&self, owner: UserId) -> Vec<Violation> {
         let mut findings = Findings::default();
         let resolved_elsewhere: HashSet<String> = self
@@ -183,7 +184,7 @@ fn names_file(class_type: &str, input: &str, text: &str) -> bool {
 }
 
 /// Whether a class reads a file of users through this input; names of classes are case-sensitive, as in ComfyUI.
-fn is_loaded_file(class_type: &str, input: &str) -> bool {
+pub(super) fn is_loaded_file(class_type: &str, input: &str) -> bool {
     class_type.contains("Load") && LOADED_INPUTS.contains(&input)
 }
 
@@ -215,7 +216,7 @@ fn is_text(input: &str) -> bool {
 }
 
 /// Splits ComfyUI's annotation off a name: it drops the bracketed word and the character before it.
-fn annotated<'a>(class_type: &str, text: &'a str) -> (&'a str, Folder) {
+pub(super) fn annotated<'a>(class_type: &str, text: &'a str) -> (&'a str, Folder) {
     let lower = text.to_ascii_lowercase();
     for (mark, folder) in [
         ("[output]", Folder::Written),

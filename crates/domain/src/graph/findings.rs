@@ -68,6 +68,11 @@ pub(super) fn input_pointer(node_id: &str, input: &str) -> String {
     format!("/{}/inputs/{}", token(node_id), token(input))
 }
 
+/// The JSON pointer of a node's class, relative to the graph.
+pub(super) fn class_pointer(node_id: &str) -> String {
+    format!("/{}/class_type", token(node_id))
+}
+
 /// One escaped pointer token, cut short where it is absurdly long.
 pub(super) fn token(text: &str) -> String {
     match text.char_indices().nth(MAX_TOKEN_CHARS) {

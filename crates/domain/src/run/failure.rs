@@ -98,12 +98,18 @@ failure_codes! {
     BackendUnauthorized = "backend_unauthorized",
     /// A node failed while the backend worked on it.
     ExecutionFailed = "execution_failed",
+    /// An input file that the run needs is gone, or is none of its owner's.
+    InputMissing = "input_missing",
+    /// An input file could not be put on the backend's disk.
+    InputSyncFailed = "input_sync_failed",
     /// Somebody else stopped it on the backend.
     Interrupted = "interrupted",
     /// A LoRA that the run needs is gone.
     LoraMissing = "lora_missing",
     /// A LoRA could not be put on the backend's disk.
     LoraSyncFailed = "lora_sync_failed",
+    /// The graph has a node that may not be used here.
+    NodeRefused = "node_refused",
     /// An output could not be brought home.
     OutputLost = "output_lost",
     /// The backend made nothing that could be stored.

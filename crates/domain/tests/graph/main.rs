@@ -8,10 +8,12 @@
 
 mod conventions;
 mod file_names;
+mod input_files;
 mod loras;
 mod outputs;
 mod parameters;
 mod parse;
+mod policy;
 mod properties;
 mod tags;
 
