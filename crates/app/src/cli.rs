@@ -15,7 +15,7 @@ use crate::config::work::WorkArguments;
 use crate::config::{Mistakes, is_set_to_nothing};
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, LoggingError};
-use crate::server::{Running, ServerError, stop_signal};
+use crate::server::{Running, ServerError, StopSignals};
 use crate::wiring::{self, MigrationError, TokenError};
 use crate::{http, local, logging, terminal};
 
@@ -104,13 +104,25 @@ enum CommandError {
     Runtime(#[source] std::io::Error),
 }
 
+impl CommandError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Server(ServerError::Interrupted(signal))
+            | Self::Local(LocalError::Server(ServerError::Interrupted(signal))) => {
+                ExitCode::from(signal.exit_code())
+            }
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// The whole program: reads the command line, does what it says, and tells what went wrong.
 pub fn main() -> ExitCode {
     match run(command_line().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(&format!("error: {}", Chain(&error)));
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }
@@ -133,7 +145,10 @@ fn run(command: Command) -> Result<(), CommandError> {
         .enable_all()
         .build()
         .map_err(CommandError::Runtime)?;
-    runtime.block_on(execute(command))
+    let outcome = runtime.block_on(execute(command));
+    // Nobody waits for a thread that hangs in a file system.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn execute(command: Command) -> Result<(), CommandError> {
@@ -141,18 +156,18 @@ async fn execute(command: Command) -> Result<(), CommandError> {
         Command::Local(arguments) => Ok(local::run(*arguments).await?),
         Command::Serve(arguments) => {
             logging::begin(&arguments.logging, "info")?;
-            let signal = stop_signal()?;
+            let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
             let config = arguments.serve.check(!arguments.no_worker)?;
             let running = Running::start(config).await?;
-            Ok(running.until(signal).await?)
+            Ok(running.until(&mut signals).await?)
         }
         Command::Worker(arguments) => {
             logging::begin(&arguments.logging, "info")?;
             let mut mistakes = Mistakes::default();
             let work = arguments.work.check(&mut mistakes);
-            let signal = stop_signal()?;
+            let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
             let running = Running::start_worker(mistakes.check(work)?)?;
-            Ok(running.until(signal).await?)
+            Ok(running.until(&mut signals).await?)
         }
         Command::Migrate(arguments) => {
             logging::begin(&arguments.logging, "info")?;

@@ -1,25 +1,33 @@
 //! A running server: its start, its end, and everything between.
 
+mod signals;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
 use atelier_application::runs::RunLimits;
+use atelier_application::transfers::Transferring;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Mistakes;
 use crate::config::serve::ServeConfig;
+use crate::config::shutdown::ShutdownConfig;
 use crate::config::work::WorkConfig;
 use crate::http::health::Readiness;
-use crate::http::{self, Api, Limits};
+use crate::http::{Api, Limits, Listener, Moments};
 use crate::open_files;
 use crate::wiring::Assembly;
+
+pub use signals::{StopSignal, StopSignals};
 
 /// How old what is known of ComfyUI may get where no worker asks for it.
 const CATALOGUE_AGE: Duration = Duration::from_secs(30);
@@ -46,15 +54,27 @@ pub enum ServerError {
     /// Signals cannot be waited for.
     #[error("the signals to stop cannot be waited for")]
     Signals(#[source] io::Error),
+    /// A second signal, while it was stopping.
+    #[error(
+        "stopped at once by a second signal ({0}); what was under way goes on when its lease ends"
+    )]
+    Interrupted(StopSignal),
 }
 
 /// A server, a worker, or both, until it is stopped.
 #[derive(Debug)]
 pub struct Running {
     address: Option<SocketAddr>,
-    stopping: CancellationToken,
-    http: Option<JoinHandle<io::Result<()>>>,
+    http: Option<RunningHttp>,
     worker: Option<RunningWorker>,
+    shutdown: ShutdownConfig,
+}
+
+/// The listener, and what requests leave behind that only this process can do.
+#[derive(Debug)]
+struct RunningHttp {
+    listener: Listener,
+    transferring: Arc<Transferring>,
 }
 
 #[derive(Debug)]
@@ -80,11 +100,14 @@ impl Running {
         let listener = TcpListener::bind(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
+        let shutdown = config.work.shutdown;
         let assembly = Assembly::build(config.work, &io)?;
         let verifier = assembly.verifier(&config.identity)?;
         let stopping = CancellationToken::new();
+        let ports = assembly.ports(verifier);
+        let transferring = Arc::clone(&ports.transferring);
         let api = web::Data::new(Api::new(
-            assembly.ports(verifier),
+            ports,
             Limits {
                 lora_bytes: assembly.max_lora_bytes(),
                 unfinished_imports: config.intake.max_unfinished_imports,
@@ -97,11 +120,10 @@ impl Running {
                 ..Limits::default()
             },
             Readiness::new(assembly.checks(), stopping.clone()),
-            stopping.clone(),
-            io.clone(),
+            stopping,
+            io,
         ));
-        let server = http::serve(api, listener, config.server.threads).map_err(failed)?;
-        let http = io.spawn(server);
+        let listener = Listener::begin(api, listener, config.server.threads).map_err(failed)?;
         let worker = if config.with_worker {
             RunningWorker::start(&assembly)
         } else {
@@ -110,23 +132,27 @@ impl Running {
         info!(%address, "listening on http://{address}");
         Ok(Self {
             address: Some(address),
-            stopping,
-            http: Some(http),
+            http: Some(RunningHttp {
+                listener,
+                transferring,
+            }),
             worker: Some(worker),
+            shutdown,
         })
     }
 
     /// Starts a worker alone.
     pub fn start_worker(config: WorkConfig) -> Result<Self, ServerError> {
         open_files::raise_limit();
+        let shutdown = config.shutdown;
         let assembly = Assembly::build(config, &Handle::current())?;
         let worker = RunningWorker::start(&assembly);
         info!("working");
         Ok(Self {
             address: None,
-            stopping: CancellationToken::new(),
             http: None,
             worker: Some(worker),
+            shutdown,
         })
     }
 
@@ -139,45 +165,93 @@ impl Running {
     /// Waits for the listener to end by itself, as it does only when it fails; for ever where there
     /// is none.
     pub async fn failed(&mut self) -> ServerError {
-        let outcome = match self.http.as_mut() {
-            Some(http) => http.await,
+        let error = match self.http.as_mut() {
+            Some(http) => http.listener.failed().await,
             None => std::future::pending().await,
         };
         self.http = None;
         warn!("the listener ended by itself");
-        match flatten(outcome) {
-            Ok(()) => ServerError::Failed(io::Error::other("it ended by itself")),
-            Err(error) => error,
-        }
+        ServerError::Failed(error)
     }
 
-    /// Goes on until it is told to stop or the listener fails.
-    pub async fn until(mut self, told: impl Future<Output = ()>) -> Result<(), ServerError> {
-        tokio::select! {
-            () = told => {
-                info!("stopping");
-                self.stop().await
-            }
-            error = self.failed() => {
-                self.stop().await?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Stops in good order: no new requests, those under way are answered, then the worker hands
-    /// its runs over.
-    pub async fn stop(mut self) -> Result<(), ServerError> {
-        self.stopping.cancel();
-        let outcome = match self.http.take() {
-            Some(http) => flatten(http.await),
-            None => Ok(()),
+    /// Goes on until a signal comes or the listener fails, and stops in good order; at once if
+    /// another signal comes meanwhile.
+    ///
+    /// # Errors
+    /// [`ServerError::Interrupted`] by the second signal: what was under way is left to the end of
+    /// its leases, as after a crash.
+    pub async fn until(mut self, signals: &mut StopSignals) -> Result<(), ServerError> {
+        let told = tokio::select! {
+            signal = signals.next() => Ok(signal),
+            error = self.failed() => Err(error),
         };
-        if let Some(worker) = self.worker.take() {
-            worker.stop().await;
+        let notice = self.shutdown.notice();
+        let stopping = async {
+            match told {
+                Ok(StopSignal::Terminate) => self.leave(notice).await,
+                // Somebody waits for it, and no balancer.
+                Ok(StopSignal::Interrupt) => self.stop().await,
+                Err(error) => self.stop().await.and(Err(error)),
+            }
+        };
+        tokio::select! {
+            biased;
+            stopped = stopping => stopped,
+            signal = signals.next() => Err(ServerError::Interrupted(signal)),
         }
-        info!("stopped");
+    }
+
+    /// Stops in good order: no new requests, those under way are answered, the worker hands its
+    /// runs over. Takes no longer than the configuration allows.
+    pub async fn stop(self) -> Result<(), ServerError> {
+        self.leave(Duration::ZERO).await
+    }
+
+    /// Stops; for as long as `notice`, new requests are taken all the same.
+    async fn leave(self, notice: Duration) -> Result<(), ServerError> {
+        let begun = Instant::now();
+        let moments = Moments {
+            closing: begun + notice,
+            giving_up: begun + self.shutdown.giving_up(),
+            dropping: begun + self.shutdown.dropping(),
+        };
+        info!("stopping, within {} s", self.shutdown.total().as_secs());
+        let http = async {
+            match self.http {
+                Some(http) => http.stop(moments).await,
+                None => Ok(()),
+            }
+        };
+        let worker = async {
+            if let Some(worker) = self.worker {
+                worker.stop(moments.dropping).await;
+            }
+        };
+        let (outcome, ()) = tokio::join!(http, worker);
+        let duration_ms = begun.elapsed().as_millis();
+        info!(%duration_ms, "stopped");
         outcome
+    }
+}
+
+impl RunningHttp {
+    async fn stop(self, moments: Moments) -> Result<(), ServerError> {
+        let drained = CancellationToken::new();
+        let draining = async {
+            let outcome = self.listener.drain(moments).await;
+            drained.cancel();
+            outcome
+        };
+        let finishing = async {
+            // A request that is still answered may begin something.
+            drop(timeout_at(moments.giving_up, drained.cancelled()).await);
+            let finished = self.transferring.finish_held(moments.giving_up);
+            if timeout_at(moments.dropping, finished).await.is_err() {
+                warn!("imports were left behind; they fail when their leases end");
+            }
+        };
+        let (outcome, ()) = tokio::join!(draining, finishing);
+        outcome.map_err(ServerError::Failed)
     }
 }
 
@@ -199,31 +273,15 @@ impl RunningWorker {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    async fn stop(mut self, dropping: Instant) {
         self.stop.send_replace(true);
-        if let Err(error) = self.task.await {
-            warn!(%error, "the worker ended badly");
+        match timeout_at(dropping, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the worker ended badly"),
+            Err(_late) => {
+                warn!("the worker took too long to end; its runs go on when their leases end");
+                self.task.abort();
+            }
         }
     }
-}
-
-fn flatten(outcome: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServerError> {
-    outcome
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-        .map_err(ServerError::Failed)
-}
-
-/// Waits for a signal to stop (`SIGTERM`, Ctrl-C). The handlers stand when this returns: asked for
-/// before anything starts, no signal is lost.
-pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send, ServerError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

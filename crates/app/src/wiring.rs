@@ -31,6 +31,7 @@ use crate::config::database::{DatabaseConfig, MigrateConfig};
 use crate::config::drive::{self, DriveConfig};
 use crate::config::identity::IdentityConfig;
 use crate::config::loras::{IMPORT_HOSTS, LoraConfig};
+use crate::config::shutdown::ShutdownConfig;
 use crate::config::work::WorkConfig;
 use crate::config::worker::WorkerConfig;
 use crate::config::{Mistakes, Secret};
@@ -54,6 +55,7 @@ pub(crate) struct Assembly {
     /// What this process is called in the tables: as no other.
     process: String,
     worker: WorkerConfig,
+    shutdown: ShutdownConfig,
     max_lora_bytes: u64,
 }
 
@@ -95,6 +97,7 @@ impl Assembly {
             catalogue: Arc::new(CatalogueCache::new(clients.collect())),
             transferring: Arc::new(transferring),
             worker: config.worker,
+            shutdown: config.shutdown,
             max_lora_bytes: config.loras.max_lora_bytes,
             store,
             blobs,
@@ -155,6 +158,7 @@ impl Assembly {
             settings: WorkerSettings {
                 worker: self.process.clone(),
                 lease: self.worker.lease,
+                grace: self.shutdown.giving_up(),
                 // A run that lost its worker waits for its lease, and not much longer.
                 recovery: (self.worker.lease / 3)
                     .clamp(Duration::from_secs(1), Duration::from_secs(10)),

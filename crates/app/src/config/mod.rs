@@ -19,6 +19,7 @@ pub mod loras;
 pub mod runs;
 pub mod serve;
 pub mod server;
+pub mod shutdown;
 mod toml_source;
 pub mod work;
 pub mod worker;

@@ -6,6 +6,7 @@ use super::comfyui::{ComfyuiArguments, ComfyuiConfig};
 use super::database::{DatabaseArguments, DatabaseConfig};
 use super::drive::{DriveArguments, DriveConfig};
 use super::loras::{LoraArguments, LoraConfig};
+use super::shutdown::{ShutdownArguments, ShutdownConfig};
 use super::worker::{WorkerArguments, WorkerConfig};
 
 /// How a worker's surroundings are told.
@@ -29,6 +30,9 @@ pub struct WorkArguments {
     /// The worker itself.
     #[command(flatten)]
     pub worker: WorkerArguments,
+    /// The end of the process.
+    #[command(flatten)]
+    pub shutdown: ShutdownArguments,
 }
 
 /// What a worker needs.
@@ -46,6 +50,8 @@ pub struct WorkConfig {
     pub drive: DriveConfig,
     /// The worker itself.
     pub worker: WorkerConfig,
+    /// The end of the process.
+    pub shutdown: ShutdownConfig,
 }
 
 impl WorkArguments {
@@ -56,6 +62,7 @@ impl WorkArguments {
         let comfyui = self.comfyui.check(mistakes);
         let loras = self.loras.check(mistakes);
         let worker = self.worker.check(mistakes);
+        let shutdown = self.shutdown.check(mistakes);
         Some(WorkConfig {
             database: database?,
             blob: blob?,
@@ -63,6 +70,7 @@ impl WorkArguments {
             loras: loras?,
             drive: self.drive.read(),
             worker: worker?,
+            shutdown: shutdown?,
         })
     }
 }

@@ -121,6 +121,7 @@ pub struct Api {
     limits: Limits,
     readiness: Readiness,
     stopping: CancellationToken,
+    giving_up: CancellationToken,
     io: Handle,
     create_workflow: CreateWorkflow,
     update_workflow: UpdateWorkflow,
@@ -217,6 +218,7 @@ impl Api {
             limits,
             readiness,
             stopping,
+            giving_up: CancellationToken::new(),
             io,
         }
     }
@@ -236,6 +238,12 @@ impl Api {
     /// Cancelled when the server stops.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Cancelled when the rest of a body is waited for no longer, because the
+    /// server stops: whoever takes one in puts in order what came.
+    pub(crate) fn giving_up(&self) -> &CancellationToken {
+        &self.giving_up
     }
 
     pub(crate) fn io(&self) -> &Handle {

@@ -18,8 +18,9 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::future::{Ready, ready};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use super::api::Limits;
+use super::api::{Limits, api_of};
 use super::problem::{Problem, ProblemCode};
 
 const JSON: &str = "application/json";
@@ -35,6 +36,7 @@ const MAX_VIOLATIONS: usize = 100;
 pub(crate) struct JsonBody {
     headers: HeaderMap,
     payload: Payload,
+    giving_up: CancellationToken,
 }
 
 impl fmt::Debug for JsonBody {
@@ -48,9 +50,10 @@ impl FromRequest for JsonBody {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self {
+        ready(api_of(request).map(|api| Self {
             headers: request.headers().clone(),
             payload: payload.take(),
+            giving_up: api.giving_up().clone(),
         }))
     }
 }
@@ -123,7 +126,12 @@ impl JsonBody {
         let mut body = BytesMut::new();
         loop {
             let until = deadline.min(Instant::now() + limits.chunk_wait);
-            let Ok(chunk) = timeout_at(until, self.payload.next()).await else {
+            let next = tokio::select! {
+                biased;
+                () = self.giving_up.cancelled() => return Err(Problem::server_stops()),
+                next = timeout_at(until, self.payload.next()) => next,
+            };
+            let Ok(chunk) = next else {
                 return Err(too_slow());
             };
             let Some(chunk) = chunk else {

@@ -1,6 +1,6 @@
 //! The listener: as actix's own, except that whoever asks before sending
 //! (`Expect: 100-continue`) is not told to go on with a body that nothing here
-//! takes.
+//! takes, and that it does not end by itself.
 
 use std::future::ready;
 use std::io;
@@ -8,56 +8,58 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_http::{HttpService, Request};
+use actix_http::{ConnectionType, HttpService, Request};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
 use actix_web::body::BoxBody;
-use actix_web::dev::{AppConfig, Response};
+use actix_web::dev::{AppConfig, Response, ServiceResponse};
 use actix_web::web;
+use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::json::content_length;
 use super::problem::Problem;
 use super::{app, request_id};
 
-/// How long requests may take to end once the server stops.
-const DRAIN: Duration = Duration::from_secs(15);
 /// How long a client may take to send the head of a request.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection may take to close.
 const DISCONNECT_WAIT: Duration = Duration::from_secs(1);
+/// How long a stop waits for requests: whoever stops it decides that.
+const NEVER: Duration = Duration::from_hours(24);
 
-/// Serves `api` on `listener` until the server stops; `threads` of them answer,
-/// or one a processor.
+/// Serves `api` on `listener` until the server is stopped; `threads` of them
+/// answer, or one a processor.
+///
+/// Once the api stops, each answer is the last of its connection. Connections
+/// that are idle are closed when `no_more` is cancelled.
 ///
 /// # Errors
 /// What the system says to the listener.
-pub fn serve(
+pub(super) fn serve(
     api: web::Data<Api>,
     listener: TcpListener,
     threads: Option<NonZeroUsize>,
+    no_more: CancellationToken,
 ) -> io::Result<Server> {
     let address = listener.local_addr()?;
     let mut builder = Server::build()
-        .shutdown_timeout(DRAIN.as_secs())
-        .shutdown_signal(api.stopping().clone().cancelled_owned());
+        .disable_signals()
+        .shutdown_timeout(NEVER.as_secs());
     if let Some(threads) = threads {
         builder = builder.workers(threads.get());
     }
-    let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("http", listener, move || {
-        let stopping = stopping.clone();
-        let asked = web::Data::clone(&api);
+        let no_more = no_more.clone();
+        let (asked, told) = (web::Data::clone(&api), web::Data::clone(&api));
         let app = app(web::Data::clone(&api))
             .into_factory()
+            .map(move |response| say_goodbye(&told, response))
             .map_err(|error: actix_web::Error| error.error_response());
         HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
+            .graceful_shutdown_signal(move || no_more.clone().cancelled_owned())
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_WAIT)
             .client_disconnect_timeout(DISCONNECT_WAIT)
@@ -67,6 +69,16 @@ pub fn serve(
             .tcp()
     })?;
     Ok(builder.run())
+}
+
+/// The client's next request is to go over another connection, which leads
+/// elsewhere.
+fn say_goodbye(api: &Api, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    if api.stopping().is_cancelled() {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 /// Whether a client that asks may send its body.
@@ -82,7 +94,7 @@ fn go_on(api: &Api, request: Request) -> Result<Request, Response<BoxBody>> {
     // Whoever sends the body all the same is not read.
     response
         .head_mut()
-        .set_connection_type(actix_http::ConnectionType::Close);
+        .set_connection_type(ConnectionType::Close);
     tracing::info!(request_id = %id, status = 413, "a body was refused before it was sent");
     Err(response.into())
 }

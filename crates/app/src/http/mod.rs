@@ -12,6 +12,7 @@ mod api;
 mod auth;
 mod docs;
 mod download;
+mod draining;
 mod etag;
 pub mod health;
 mod idempotency;
@@ -25,6 +26,7 @@ pub mod problem;
 mod query;
 mod range;
 mod request_id;
+mod seeing_off;
 mod time;
 mod tus;
 mod v1;
@@ -35,7 +37,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, Error, HttpResponse, Resource, web};
 
 pub use api::{Api, Limits, Ports};
-pub use listening::serve;
+pub use draining::{Listener, Moments};
 
 use problem::Problem;
 

@@ -22,7 +22,7 @@ use crate::config::database::MigrateArguments;
 use crate::config::logging::LoggingArguments;
 use crate::config::serve::ServeArguments;
 use crate::logging::{self, Chain, LoggingError};
-use crate::server::{Running, ServerError, stop_signal};
+use crate::server::{Running, ServerError, StopSignals};
 use crate::terminal;
 use crate::wiring::{self, MigrationError, TokenError};
 
@@ -124,18 +124,21 @@ pub(crate) enum LocalError {
 /// is done.
 pub(crate) async fn run(arguments: LocalArguments) -> Result<(), LocalError> {
     logging::begin(&arguments.logging, "warn")?;
-    let signal = stop_signal()?;
+    let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
     let mut parts = Parts::default();
     let outcome = tokio::select! {
         outcome = work(arguments, &mut parts) => outcome,
-        () = signal => {
+        _signal = signals.next() => {
             terminal::tell("stopping");
             Ok(())
         }
     };
     // Whatever happened, what was started is stopped, from the outside in.
-    let stopped = parts.stop().await;
-    outcome.and(stopped)
+    tokio::select! {
+        biased;
+        stopped = parts.stop() => outcome.and(stopped),
+        second = signals.next() => Err(ServerError::Interrupted(second).into()),
+    }
 }
 
 /// What was started so far.

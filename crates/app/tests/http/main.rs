@@ -12,6 +12,7 @@
 mod auth;
 mod bodies;
 mod documents;
+mod draining;
 mod files;
 mod health;
 mod lists;

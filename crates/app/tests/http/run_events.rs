@@ -330,14 +330,22 @@ async fn a_stream_lasts_an_hour_at_the_most() {
 #[actix_web::test]
 async fn a_server_that_stops_ends_its_streams_at_once() {
     let (world, server, run) = running().await;
-    let reading = Reading::begin(&server, events_of(&run, "?last_event_id=2")).await;
+    let mut reading = Reading::begin(&server, events_of(&run, "?last_event_id=2")).await;
     let begun = Instant::now();
 
     let stop = async { world.stopping.cancel() };
-    let (told, ()) = futures_util::join!(reading.ids(), stop);
+    let (told, ()) = futures_util::join!(reading.next(), stop);
 
-    // No end is told: whoever connects again goes on elsewhere.
-    assert_eq!(told, []);
+    // No end is told: whoever connects again, after that time, goes on elsewhere.
+    let told = told.unwrap();
+    assert_eq!((told.id, told.event), (None, None));
+    let retry = told
+        .other
+        .iter()
+        .find_map(|line| line.strip_prefix("retry: "));
+    let pause_ms: u64 = retry.unwrap().parse().unwrap();
+    assert!((250..1_750).contains(&pause_ms), "{pause_ms}");
+    assert_eq!(reading.next().await, None);
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use atelier::http;
+use atelier::http::Listener;
 use atelier_testkit::build::safetensors_bytes;
 use atelier_testkit::{PATIENCE, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,12 +17,12 @@ use crate::support::{API, World};
 async fn connect(world: &World) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = http::serve(world.api(), listener, NonZeroUsize::new(1)).unwrap();
-    actix_web::rt::spawn(server);
+    // Dropped, it goes on to the end of the runtime.
+    let _listener = Listener::begin(world.api(), listener, NonZeroUsize::new(1)).unwrap();
     TcpStream::connect(address).await.unwrap()
 }
 
-async fn answer(stream: &mut TcpStream) -> String {
+pub(crate) async fn answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
     tokio::time::timeout(PATIENCE, reading)
@@ -33,7 +33,7 @@ async fn answer(stream: &mut TcpStream) -> String {
 }
 
 /// The beginning of an upload of a good file, up to the middle of the file.
-fn half_an_upload() -> Vec<u8> {
+pub(crate) fn half_an_upload() -> Vec<u8> {
     let mut request = format!(
         "POST {API}/loras HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\
          Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 50000\r\n\r\n\
@@ -44,7 +44,7 @@ fn half_an_upload() -> Vec<u8> {
     request
 }
 
-async fn statuses(world: &World) -> Vec<&'static str> {
+pub(crate) async fn statuses(world: &World) -> Vec<&'static str> {
     use atelier_domain::lora::LoraFilter;
     use atelier_domain::page::PageRequest;
     use atelier_domain::ports::LoraRepo as _;

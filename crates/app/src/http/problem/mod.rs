@@ -28,6 +28,9 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// When to try again after something was unreachable.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(2);
 
+/// When to try again after a server stopped: others are there, or it is back soon.
+const RETRY_AFTER_STOP: Duration = Duration::from_secs(1);
+
 /// An error on its way to the client: what the client reads, and what the log
 /// gets.
 #[derive(Debug)]
@@ -93,6 +96,16 @@ impl Problem {
 
     pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ProblemCode::Unavailable, detail).retry_after(RETRY_AFTER_OUTAGE)
+    }
+
+    /// The server stops before it is done with the request: another one takes
+    /// it, or this one when it is back.
+    pub(crate) fn server_stops() -> Self {
+        Self::new(
+            ProblemCode::Unavailable,
+            "The server stops. Send the request again: another one takes it.",
+        )
+        .retry_after(RETRY_AFTER_STOP)
     }
 
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {

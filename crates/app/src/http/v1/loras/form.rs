@@ -11,6 +11,7 @@ use atelier_domain::validation::{Violation, pointer_token};
 use futures_util::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::http::api::{Api, Limits};
@@ -39,6 +40,7 @@ pub(super) fn refuse_oversized(request: &HttpRequest, limits: &Limits) -> Result
 pub(super) struct UploadForm<'a> {
     actor: Actor,
     limits: &'a Limits,
+    giving_up: &'a CancellationToken,
     upload_lora: &'a UploadLora,
     io: &'a Handle,
     upload: Option<AbortOnDrop>,
@@ -54,6 +56,7 @@ impl<'a> UploadForm<'a> {
         Self {
             actor,
             limits: api.limits(),
+            giving_up: api.giving_up(),
             upload_lora: api.upload_lora(),
             io: api.io(),
             upload: None,
@@ -91,7 +94,7 @@ impl<'a> UploadForm<'a> {
     async fn fields(&mut self, headers: &HeaderMap, payload: Payload) -> Result<(), Problem> {
         let mut form = Multipart::new(headers, payload);
         let mut fields = 0_usize;
-        while let Some(field) = next(self.limits, &mut form).await? {
+        while let Some(field) = self.next(&mut form).await? {
             fields += 1;
             if fields > MAX_FIELDS {
                 return Err(Problem::invalid(
@@ -202,18 +205,34 @@ impl<'a> UploadForm<'a> {
                 self.replaces.unwrap_or_default(),
             )
             .await?;
-        let upload = self
-            .upload
-            .insert(AbortOnDrop::new(upload, self.io.clone()));
-        while let Some(chunk) = next(self.limits, &mut field).await? {
-            upload.write(chunk).await?;
+        self.upload = Some(AbortOnDrop::new(upload, self.io.clone()));
+        while let Some(chunk) = self.next(&mut field).await? {
+            if let Some(upload) = &mut self.upload {
+                upload.write(chunk).await?;
+            }
         }
         Ok(())
     }
 
+    /// Waits for the next piece, for a bounded time.
+    async fn next<T>(
+        &self,
+        stream: &mut (impl Stream<Item = Result<T, MultipartError>> + Unpin),
+    ) -> Result<Option<T>, Problem> {
+        let next = tokio::select! {
+            biased;
+            () = self.giving_up.cancelled() => return Err(Problem::server_stops()),
+            next = timeout(self.limits.chunk_wait, stream.next()) => next,
+        };
+        match next {
+            Ok(piece) => piece.transpose().map_err(broken_form),
+            Err(_elapsed) => Err(too_slow()),
+        }
+    }
+
     async fn text(&mut self, field: &mut Field, name: &str) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
-        while let Some(chunk) = next(self.limits, field).await? {
+        while let Some(chunk) = self.next(field).await? {
             self.text_bytes += chunk.len();
             if self.text_bytes > MAX_TEXT_BYTES {
                 return Err(Problem::invalid(
@@ -243,17 +262,6 @@ impl<'a> UploadForm<'a> {
             .await
             .map_err(Problem::internal)??;
         Ok(uploaded)
-    }
-}
-
-/// Waits for the next piece, for a bounded time.
-async fn next<T>(
-    limits: &Limits,
-    stream: &mut (impl Stream<Item = Result<T, MultipartError>> + Unpin),
-) -> Result<Option<T>, Problem> {
-    match timeout(limits.chunk_wait, stream.next()).await {
-        Ok(piece) => piece.transpose().map_err(broken_form),
-        Err(_elapsed) => Err(too_slow()),
     }
 }
 

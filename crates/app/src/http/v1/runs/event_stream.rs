@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,11 +18,16 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use uuid::Uuid;
 
 use crate::http::time::Timestamp;
 
 /// What a browser waits before it connects again.
 const OPENING: &str = "retry: 2000\n\n";
+
+/// The same when the server stops, in milliseconds: all its streams end at
+/// once, and are not to come back at once.
+const RETRY_AFTER_STOP_MS: Range<u128> = 250..1_750;
 
 /// How long nothing is said at most: proxies drop streams that are idle for a
 /// minute.
@@ -41,6 +47,8 @@ pub(super) struct EventStream {
     events: RunEvents,
     previews: Option<PreviewStream>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What decides when to come back after the server stopped.
+    chance: Uuid,
     silence: Pin<Box<Sleep>>,
     until: Instant,
 }
@@ -62,12 +70,14 @@ impl EventStream {
         events: RunEvents,
         previews: Option<PreviewStream>,
         stopping: &CancellationToken,
+        chance: Uuid,
     ) -> Self {
         Self {
             stage: Stage::Opening,
             events,
             previews,
             stopping: Box::pin(stopping.clone().cancelled_owned()),
+            chance,
             silence: Box::pin(sleep(SILENCE)),
             until: Instant::now() + LIFETIME,
         }
@@ -83,7 +93,11 @@ impl EventStream {
             Stage::Closed => return Poll::Ready(String::new()),
             Stage::Going { ended } => ended,
         };
-        if self.stopping.as_mut().poll(context).is_ready() || Instant::now() >= self.until {
+        if self.stopping.as_mut().poll(context).is_ready() {
+            self.stage = Stage::Closed;
+            return Poll::Ready(farewell(self.chance));
+        }
+        if Instant::now() >= self.until {
             return Poll::Ready(String::new());
         }
         let mut text = String::new();
@@ -174,6 +188,13 @@ fn write_end(text: &mut String, ended: Option<RunStatus>) {
         // Writing to a string cannot fail.
         let _infallible = write!(text, "event: end\ndata: {{\"status\":\"{status}\"}}\n\n");
     }
+}
+
+/// Sends the client elsewhere, or here again, a little later.
+fn farewell(chance: Uuid) -> String {
+    let Range { start, end } = RETRY_AFTER_STOP_MS;
+    let pause_ms = start + chance.as_u128() % (end - start);
+    format!(": the server stops\nretry: {pause_ms}\n\n")
 }
 
 fn preview_text(image: &PreviewImage) -> String {

@@ -29,9 +29,10 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// comes `end` (`status`), without an id, and the stream closes. A comment
 /// comes where nothing else does for 15 seconds.
 ///
-/// A stream lasts an hour at the most, and ends when the server stops. Whoever
-/// connects again with the header `Last-Event-ID` goes on behind that event;
-/// who has seen the last one gets 204.
+/// A stream lasts an hour at the most, and ends when the server stops, which
+/// says in `retry` when to connect again. Whoever connects again with the
+/// header `Last-Event-ID` goes on behind that event; who has seen the last one
+/// gets 204.
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}/events", operation_id = "followRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
@@ -70,7 +71,12 @@ pub(crate) async fn handler(
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((X_ACCEL_BUFFERING, "no"))
-        .streaming(EventStream::new(events, previews, api.stopping())))
+        .streaming(EventStream::new(
+            events,
+            previews,
+            api.stopping(),
+            api.ports().ids.new_id(),
+        )))
 }
 
 /// The sequence of the last event that the client has; 0 for none.

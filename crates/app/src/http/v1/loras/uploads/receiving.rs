@@ -33,7 +33,8 @@ impl Received {
 }
 
 /// Adds a request's bytes to an upload. Those of a body that breaks off, or
-/// comes too slowly, are kept as far as they came.
+/// comes too slowly, or lasts longer than the server, are kept as far as they
+/// came.
 pub(super) async fn receive(
     api: &Api,
     actor: Actor,
@@ -46,7 +47,12 @@ pub(super) async fn receive(
     let uploads = api.resumable_uploads();
     let mut appending = uploads.append(actor, id, offset, declared_bytes).await?;
     let broken = loop {
-        match timeout(api.limits().chunk_wait, payload.next()).await {
+        let next = tokio::select! {
+            biased;
+            () = api.giving_up().cancelled() => break Some(Problem::server_stops()),
+            next = timeout(api.limits().chunk_wait, payload.next()) => next,
+        };
+        match next {
             Ok(None) => break None,
             Ok(Some(Ok(bytes))) => appending.write(bytes).await?,
             Ok(Some(Err(error))) => break Some(broken_body(&error)),
