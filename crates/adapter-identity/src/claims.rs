@@ -1,30 +1,15 @@
-//! The claims of a Supabase access token (`reference/platform/PROTOCOLS.md` section 2.2).
+//! What claims of both kinds of tokens have in common (RFC 7519 section 4.1).
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The audience of signed-in users, and their role.
-pub(crate) const AUTHENTICATED: &str = "authenticated";
+use crate::refusal::Refusal;
 
-/// The claims that decide; all others are ignored.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Claims {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) iss: Option<String>,
-    pub(crate) sub: Option<String>,
-    pub(crate) aud: Option<Audience>,
-    pub(crate) exp: Option<i64>,
-    pub(crate) iat: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) nbf: Option<i64>,
-    pub(crate) role: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) email: Option<String>,
-    #[serde(default)]
-    pub(crate) is_anonymous: bool,
-}
+/// How far clocks may differ, in seconds.
+const LEEWAY_SECONDS: i64 = 30;
 
-/// Supabase writes one audience as a string; the JWT standard allows a list (RFC 7519 section
-/// 4.1.3).
+/// Supabase writes one audience as a string, Cloudflare a list; the JWT standard allows both (RFC
+/// 7519 section 4.1.3).
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Audience {
@@ -38,5 +23,32 @@ impl Audience {
             Self::One(only) => only == audience,
             Self::Many(all) => all.iter().any(|one| one == audience),
         }
+    }
+}
+
+/// When a token is good, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) expires: Option<i64>,
+    pub(crate) issued: Option<i64>,
+    pub(crate) not_before: Option<i64>,
+}
+
+impl Times {
+    pub(crate) fn judge(self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let now = now.timestamp();
+        let latest = now.saturating_add(LEEWAY_SECONDS);
+        let expires = self.expires.ok_or(Refusal::NoExpiry)?;
+        if expires <= now.saturating_sub(LEEWAY_SECONDS) {
+            return Err(Refusal::Expired);
+        }
+        if [self.issued, self.not_before]
+            .into_iter()
+            .flatten()
+            .any(|start| start > latest)
+        {
+            return Err(Refusal::NotYet);
+        }
+        Ok(())
     }
 }

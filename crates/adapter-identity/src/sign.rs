@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use thiserror::Error;
 
-use crate::claims::{AUTHENTICATED, Audience, Claims};
+use crate::claims::Audience;
+use crate::supabase::{AUTHENTICATED, Claims};
 
 /// What an access token is to say.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,7 @@ pub fn sign_access_token(secret: &str, token: AccessToken<'_>) -> Result<String,
         nbf: None,
         role: Some(AUTHENTICATED.to_owned()),
         email: token.email.map(str::to_owned),
+        aal: Some("aal1".to_owned()),
         is_anonymous: false,
     };
     encode(

@@ -27,6 +27,7 @@ pub mod conformance;
 mod drive;
 pub mod drive_double;
 mod ids;
+pub mod jwks_double;
 mod lora_folder;
 mod outage;
 mod previews;

@@ -1,0 +1,8 @@
+//! Assertions of Cloudflare Access.
+
+mod access;
+mod claims;
+mod options;
+
+pub use access::CloudflareAccess;
+pub use options::{CloudflareOptions, CloudflareOptionsError};
