@@ -5,9 +5,9 @@ use std::time::Duration;
 use atelier_domain::ports::ComfyError;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -22,6 +22,9 @@ const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// How long an idle connection is kept; ComfyUI keeps them a little longer.
 const IDLE: Duration = Duration::from_secs(45);
+
+/// The slowest way to a backend that is waited for.
+const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 /// How much to expect of a request.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +161,39 @@ impl Transport {
             .header(CONTENT_TYPE, json)
             .body(body);
         self.ask(what, request, self.ordinary()).await
+    }
+
+    /// Sends a body of `length` bytes. The whole may take as long as its bytes need at the
+    /// slowest speed that is worth waiting for, and as an answer takes.
+    pub(crate) async fn upload(
+        &self,
+        what: &'static str,
+        segments: &[&str],
+        content_type: HeaderValue,
+        length: u64,
+        body: Body,
+    ) -> Result<Answer, ComfyError> {
+        let request = self
+            .client
+            .post(self.url(segments))
+            .header(CONTENT_TYPE, content_type)
+            .header(CONTENT_LENGTH, length)
+            .body(body);
+        let allowance = Allowance {
+            silence: self.answer_timeout + Duration::from_secs(length / SLOWEST_BYTES_PER_SECOND),
+            max_bytes: MAX_ANSWER,
+        };
+        self.ask(what, request, allowance).await
+    }
+
+    /// Asks for the headers of an answer, and once more if the connection broke.
+    pub(crate) async fn look(&self, url: Url) -> Result<Response, ComfyError> {
+        let ask = || send(self.client.head(url.clone()), self.answer_timeout);
+        let sent = match ask().await {
+            Err(ComfyError::AnswerLost(source)) if !source.is::<Silent>() => ask().await,
+            other => other,
+        };
+        judged(sent?)
     }
 
     /// Sends a request whose answer is to be streamed.

@@ -2,15 +2,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use atelier_domain::input::InputPath;
 use atelier_domain::output::BackendFile;
 use atelier_domain::ports::{
-    BackendInformation, BackendQueue, ComfyClient, ComfyError, ComfyEvents, IdGen, LoraCatalogue,
-    OutputReader, PromptState, PromptSubmission, SubmittedPrompt,
+    BackendInformation, BackendQueue, ByteStream, ComfyClient, ComfyError, ComfyEvents, IdGen,
+    LoraCatalogue, OutputReader, PromptState, PromptSubmission, Source, SubmittedPrompt,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backend::Backend;
+use super::input::InputUpload;
 use crate::events::Connector;
 use crate::options::{ComfyOptions, ComfyOptionsError};
 use crate::transport::Transport;
@@ -110,6 +112,26 @@ impl ComfyClient for ComfyHttp {
         let checkpoint = checkpoint.to_owned();
         self.run(|backend| async move { backend.checkpoint_metadata(&checkpoint).await })
             .await
+    }
+
+    async fn place_input(
+        &self,
+        path: &InputPath,
+        size_bytes: u64,
+        bytes: ByteStream<Source>,
+    ) -> Result<(), ComfyError> {
+        let path = path.clone();
+        let boundary = format!("atelier-{}", self.ids.new_id().simple());
+        self.run(|backend| async move {
+            let upload = InputUpload {
+                path,
+                size_bytes,
+                bytes,
+                boundary,
+            };
+            backend.place_input(upload).await
+        })
+        .await
     }
 
     async fn connect_events(&self) -> Result<ComfyEvents, ComfyError> {

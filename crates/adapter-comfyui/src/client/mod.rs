@@ -4,6 +4,8 @@ mod backend;
 mod cancel;
 mod catalogue;
 mod comfy_http;
+mod input;
+mod input_files;
 mod offered;
 mod output;
 mod queue;

@@ -7,6 +7,8 @@ use atelier_domain::lora::LoraPath;
 use atelier_domain::ports::LoraCatalogue;
 use serde_json::{Map, Value};
 
+use super::input_files::InputFiles;
+
 /// How deep inputs stand in inputs at most.
 const MAX_DEPTH: u32 = 4;
 
@@ -21,7 +23,7 @@ const MAX_NAME_BYTES: usize = 1_000;
 const MAX_CLASSES: usize = 50_000;
 const MAX_OPTIONS: usize = 500_000;
 
-/// Sorts out the inputs that offer files, once it is known which of those are
+/// Sorts out the inputs that name files, once it is known which of those are
 /// LoRAs: `listed` now, and `before` too if they came or went meanwhile.
 pub(super) fn offered(
     classes: &Map<String, Value>,
@@ -31,6 +33,8 @@ pub(super) fn offered(
     let loras: BTreeSet<&str> = before.union(&listed).map(String::as_str).collect();
     let mut inputs = BTreeSet::new();
     let mut models = Models::default();
+    let files = InputFiles::of(classes);
+    let mut input_files = BTreeSet::new();
     let sound = classes
         .iter()
         .filter(|(name, _)| name.len() <= MAX_NAME_BYTES)
@@ -38,11 +42,19 @@ pub(super) fn offered(
     let mut names = BTreeSet::new();
     for (class_type, class) in sound {
         names.insert(class_type.clone());
-        for (input, options) in choices_of(class) {
+        for declared in inputs_of(class) {
+            let input = (class_type.clone(), declared.name);
+            if files.has(declared.specification) {
+                input_files.insert(input);
+                continue;
+            }
+            let Some(options) = declared.choices else {
+                continue;
+            };
             if are_loras(&options, &loras) {
-                inputs.insert((class_type.clone(), input));
+                inputs.insert(input);
             } else {
-                models.add((class_type.clone(), input), &options, &loras);
+                models.add(input, &options, &loras);
             }
         }
     }
@@ -51,6 +63,7 @@ pub(super) fn offered(
         inputs,
         classes: names,
         models: models.found,
+        input_files,
     }
 }
 
@@ -84,8 +97,8 @@ fn is_model_file(name: &str) -> bool {
     name.rfind('.') != Some(0) && has_model_extension(name)
 }
 
-/// The inputs of a class that offer texts to choose from, with these texts.
-fn choices_of(class: &Value) -> Vec<(String, Vec<&str>)> {
+/// The inputs of a class that a user may set.
+fn inputs_of(class: &Value) -> Vec<Declared<'_>> {
     let mut found = Vec::new();
     if let Some(inputs) = class.get("input") {
         collect(inputs, "", MAX_DEPTH, &mut found);
@@ -93,34 +106,41 @@ fn choices_of(class: &Value) -> Vec<(String, Vec<&str>)> {
     found
 }
 
+/// An input, by what its class says of it.
+struct Declared<'a> {
+    name: String,
+    specification: &'a Value,
+    /// What it offers to choose from.
+    choices: Option<Vec<&'a str>>,
+}
+
 /// Looks through the groups of inputs that a user may set; what is hidden is
 /// filled in by the backend. Inputs in inputs are named `outer.inner`.
-fn collect<'a>(
-    inputs: &'a Value,
-    prefix: &str,
-    depth: u32,
-    found: &mut Vec<(String, Vec<&'a str>)>,
-) {
+fn collect<'a>(inputs: &'a Value, prefix: &str, depth: u32, found: &mut Vec<Declared<'a>>) {
     let groups = ["required", "optional"]
         .into_iter()
         .filter_map(|group| inputs.get(group)?.as_object());
     for (name, specification) in groups.flatten() {
         let name = format!("{prefix}{name}");
-        if let Some(options) = options(specification) {
-            let texts = options.iter().filter_map(Value::as_str).collect::<Vec<_>>();
-            // Numbers to choose from are no files.
-            if texts.len() == options.len() {
-                found.push((name, texts));
-            }
-        } else if depth > 0 {
+        if depth > 0 {
             collect_inner(specification, &name, depth - 1, found);
         }
+        let choices = options(specification).and_then(|options| {
+            let texts = options.iter().filter_map(Value::as_str).collect::<Vec<_>>();
+            // Numbers to choose from are no files.
+            (texts.len() == options.len()).then_some(texts)
+        });
+        found.push(Declared {
+            name,
+            specification,
+            choices,
+        });
     }
 }
 
 /// `[[options], {}]`, or `["COMBO", {"options": [...]}]`
 /// (`reference/comfyui/PROTOCOL.md` section 9).
-fn options(specification: &Value) -> Option<&Vec<Value>> {
+pub(super) fn options(specification: &Value) -> Option<&Vec<Value>> {
     match specification.get(0)? {
         Value::Array(options) => Some(options),
         Value::String(kind) if kind == "COMBO" => specification.get(1)?.get("options")?.as_array(),
@@ -134,7 +154,7 @@ fn collect_inner<'a>(
     specification: &'a Value,
     name: &str,
     depth: u32,
-    found: &mut Vec<(String, Vec<&'a str>)>,
+    found: &mut Vec<Declared<'a>>,
 ) {
     let Some(details) = specification.get(1) else {
         return;
@@ -158,12 +178,7 @@ fn collect_inner<'a>(
     }
 }
 
-fn collect_growing<'a>(
-    details: &'a Value,
-    name: &str,
-    depth: u32,
-    found: &mut Vec<(String, Vec<&'a str>)>,
-) {
+fn collect_growing<'a>(details: &'a Value, name: &str, depth: u32, found: &mut Vec<Declared<'a>>) {
     let Some(template) = details.get("template") else {
         return;
     };
@@ -171,11 +186,15 @@ fn collect_growing<'a>(
     if let Some(inputs) = template.get("input") {
         collect(inputs, "", depth, &mut inner);
     }
-    let Some((_, options)) = inner.into_iter().next() else {
+    let Some(first) = inner.into_iter().next() else {
         return;
     };
     for member in members(template) {
-        found.push((format!("{name}.{member}"), options.clone()));
+        found.push(Declared {
+            name: format!("{name}.{member}"),
+            specification: first.specification,
+            choices: first.choices.clone(),
+        });
     }
 }
 
@@ -344,6 +363,41 @@ mod tests {
         assert!(catalogue.inputs.is_empty());
         assert!(catalogue.models.values().all(BTreeSet::is_empty));
         assert_eq!(catalogue.classes.len(), 2);
+    }
+
+    #[test]
+    fn input_files_are_known_by_their_flags_and_by_what_they_offer() {
+        let classes = json!({
+            "LoadImage": {"input": {"required": {"image": [["example.png"], {"image_upload": true}]}}},
+            "LoadVideo": {"input": {"required": {"file": ["COMBO", {"options": [], "video_upload": true}]}}},
+            "Load3D": {"input": {"required": {"model_file": ["COMBO", {"file_upload": "model", "options": []}]}}},
+            "Odd": {"input": {"optional": {"first": ["STRING", {"upload": true}], "second": [["a"], {"image_upload": false}]}}},
+            "Lister": {"input": {"required": {"any": [["clip.mp4", "example.png"]], "mode": [["x", "y"]]}}},
+            "LoadImageOutput": {"input": {"required": {"image": ["COMBO", {"image_upload": true, "image_folder": "output"}]}}},
+            "Nested": {"input": {"required": {"mode": ["COMFY_DYNAMICCOMBO_V3", {"options": [
+                {"key": "a", "inputs": {"required": {"picture": [[], {"image_upload": true}]}}}
+            ]}]}}}
+        });
+
+        let catalogue = read(&classes, &[]);
+
+        let files: Vec<_> = catalogue
+            .input_files
+            .iter()
+            .map(|(class_type, input)| format!("{class_type}.{input}"))
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "Lister.any",
+                "Load3D.model_file",
+                "LoadImage.image",
+                "LoadVideo.file",
+                "Nested.mode.picture",
+                "Odd.first"
+            ]
+        );
+        assert!(catalogue.models.is_empty(), "{:?}", catalogue.models);
     }
 
     #[test]

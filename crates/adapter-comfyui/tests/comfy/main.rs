@@ -10,6 +10,7 @@
 mod cancel;
 mod events;
 mod fronts;
+mod inputs;
 mod offers;
 mod prompts;
 mod scripted;
