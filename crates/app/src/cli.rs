@@ -10,9 +10,11 @@ use uuid::Uuid;
 use crate::config::database::MigrateArguments;
 use crate::config::identity::IdentityArguments;
 use crate::config::logging::LoggingArguments;
+use crate::config::observation::WorkerListenArguments;
 use crate::config::serve::ServeArguments;
 use crate::config::work::WorkArguments;
-use crate::config::{Mistakes, is_set_to_nothing};
+use crate::config::{Mistakes, SECRET_FILES_HELP, is_set_to_nothing};
+use crate::healthcheck::{self, HealthcheckArguments, HealthcheckError};
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, LoggingError};
 use crate::server::{Running, ServerError, StopSignals};
@@ -30,17 +32,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Starts everything on this machine: database, files, a simulated ComfyUI, the server.
+    #[command(after_help = SECRET_FILES_HELP)]
     Local(Box<LocalArguments>),
     /// Serves the API, with a worker in the same process.
+    #[command(after_help = SECRET_FILES_HELP)]
     Serve(Box<ServeCommand>),
     /// Works on runs, on any machine that reaches database, object store and ComfyUI.
+    #[command(after_help = SECRET_FILES_HELP)]
     Worker(Box<WorkerCommand>),
     /// Brings the database up to date.
+    #[command(after_help = SECRET_FILES_HELP)]
     Migrate(Box<MigrateCommand>),
     /// Signs an access token with the configured secret, for local use and tests.
+    #[command(after_help = SECRET_FILES_HELP)]
     Token(TokenArguments),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Asks a server or a worker on this machine whether it lives; ends with 1 if it does not.
+    Healthcheck(HealthcheckArguments),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +67,8 @@ struct ServeCommand {
 struct WorkerCommand {
     #[command(flatten)]
     work: WorkArguments,
+    #[command(flatten)]
+    listen: WorkerListenArguments,
     #[command(flatten)]
     logging: LoggingArguments,
 }
@@ -100,6 +111,8 @@ enum CommandError {
     Migration(#[from] MigrationError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Healthcheck(#[from] HealthcheckError),
     #[error("the runtime could not be started")]
     Runtime(#[source] std::io::Error),
 }
@@ -165,8 +178,10 @@ async fn execute(command: Command) -> Result<(), CommandError> {
             logging::begin(&arguments.logging, "info")?;
             let mut mistakes = Mistakes::default();
             let work = arguments.work.check(&mut mistakes);
+            let listen = arguments.listen.check(&mut mistakes);
+            let (work, listen) = mistakes.check(work.zip(listen))?;
             let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
-            let running = Running::start_worker(mistakes.check(work)?)?;
+            let running = Running::start_worker(work, listen)?;
             Ok(running.until(&mut signals).await?)
         }
         Command::Migrate(arguments) => {
@@ -194,6 +209,10 @@ async fn execute(command: Command) -> Result<(), CommandError> {
             terminal::tell(&http::openapi::document_text());
             Ok(())
         }
+        Command::Healthcheck(arguments) => {
+            terminal::tell(&healthcheck::run(arguments).await?);
+            Ok(())
+        }
     }
 }
 
@@ -216,6 +235,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(seconds)
         .map(Duration::from_secs)
         .ok_or_else(told)
+}
+
+/// All commands, for tests of what they have in common.
+#[cfg(test)]
+pub(crate) fn command_for_tests() -> clap::Command {
+    Cli::command()
 }
 
 #[cfg(test)]
@@ -310,6 +335,7 @@ mod tests {
             let allowed: &[&str] = match name.as_str() {
                 // What is asked for once, not configured.
                 "token" => &["sub", "email", "ttl"],
+                "healthcheck" => &["url", "worker"],
                 "local" => &["smoke"],
                 _ => &[],
             };

@@ -1,6 +1,6 @@
-//! The time and the ids of a real server.
+//! The time, the ids and the secrets of a real server.
 
-use atelier_domain::ports::{Clock, IdGen};
+use atelier_domain::ports::{Clock, IdGen, SecretGen};
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;
 
@@ -24,6 +24,22 @@ impl IdGen for RandomIds {
     fn new_id(&self) -> Uuid {
         #[expect(clippy::disallowed_methods, reason = "this is the IdGen port")]
         Uuid::now_v7()
+    }
+}
+
+/// Secrets from the system's source of randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomSecrets;
+
+impl SecretGen for RandomSecrets {
+    #[expect(
+        clippy::expect_used,
+        reason = "a system that gives no randomness cannot keep a secret; nothing may go on then"
+    )]
+    fn secret(&self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).expect("the system gives randomness");
+        secret
     }
 }
 

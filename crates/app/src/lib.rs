@@ -7,11 +7,13 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod healthcheck;
 pub mod http;
 mod local;
 pub mod logging;
 mod open_files;
 pub mod server;
+pub mod telemetry;
 mod terminal;
 pub mod wiring;
 

@@ -1,5 +1,6 @@
 //! A running server: its start, its end, and everything between.
 
+mod desk;
 mod signals;
 
 use std::io;
@@ -27,6 +28,8 @@ use crate::http::{Api, Limits, Listener, Moments};
 use crate::open_files;
 use crate::wiring::Assembly;
 
+use desk::RunningDesk;
+
 pub use signals::{StopSignal, StopSignals};
 
 /// How old what is known of ComfyUI may get where no worker asks for it.
@@ -40,8 +43,10 @@ pub enum ServerError {
     #[error(transparent)]
     Configuration(#[from] Mistakes),
     /// An address that cannot be listened on.
-    #[error("cannot listen on {address} (ATELIER_LISTEN)")]
+    #[error("cannot listen on {address} ({variable})")]
     Listen {
+        /// The variable that told it.
+        variable: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -66,6 +71,7 @@ pub enum ServerError {
 pub struct Running {
     address: Option<SocketAddr>,
     http: Option<RunningHttp>,
+    desk: Option<RunningDesk>,
     worker: Option<RunningWorker>,
     shutdown: ShutdownConfig,
 }
@@ -94,6 +100,7 @@ impl Running {
         let io = Handle::current();
         let listen = config.server.listen;
         let failed = |source| ServerError::Listen {
+            variable: "ATELIER_LISTEN",
             address: listen,
             source,
         };
@@ -102,14 +109,15 @@ impl Running {
 
         let shutdown = config.work.shutdown;
         let assembly = Assembly::build(config.work, &io)?;
-        let verifier = assembly.verifier(&config.identity)?;
+        let doors = assembly.doors(&config.identity, &io)?;
         let stopping = CancellationToken::new();
-        let ports = assembly.ports(verifier);
+        let ports = assembly.ports(doors);
         let transferring = Arc::clone(&ports.transferring);
-        let api = web::Data::new(Api::new(
+        let api = Api::new(
             ports,
             Limits {
                 lora_bytes: assembly.max_lora_bytes(),
+                input_bytes: config.inputs.max_input_bytes,
                 unfinished_imports: config.intake.max_unfinished_imports,
                 upload_expiry: config.intake.upload_expiry,
                 runs: RunLimits {
@@ -117,12 +125,18 @@ impl Running {
                     max_timeout: config.runs.max_timeout,
                     max_pending: config.runs.max_pending,
                 },
+                quotas: config.limits.quotas,
+                running_runs: assembly.max_running_runs(),
                 ..Limits::default()
             },
             Readiness::new(assembly.checks(), stopping.clone()),
             stopping,
             io,
-        ));
+        )
+        .observed_by(assembly.observation())
+        .with_rate_limit(config.limits.rate_limit)
+        .with_cors_origins(config.limits.cors_origins);
+        let api = web::Data::new(api);
         let listener = Listener::begin(api, listener, config.server.threads).map_err(failed)?;
         let worker = if config.with_worker {
             RunningWorker::start(&assembly)
@@ -136,21 +150,29 @@ impl Running {
                 listener,
                 transferring,
             }),
+            desk: None,
             worker: Some(worker),
             shutdown,
         })
     }
 
-    /// Starts a worker alone.
-    pub fn start_worker(config: WorkConfig) -> Result<Self, ServerError> {
+    /// Starts a worker alone, which tells about itself on `listen`, if anywhere.
+    pub fn start_worker(
+        config: WorkConfig,
+        listen: Option<SocketAddr>,
+    ) -> Result<Self, ServerError> {
         open_files::raise_limit();
         let shutdown = config.shutdown;
         let assembly = Assembly::build(config, &Handle::current())?;
+        let desk = listen
+            .map(|address| RunningDesk::open(&assembly, address))
+            .transpose()?;
         let worker = RunningWorker::start(&assembly);
         info!("working");
         Ok(Self {
-            address: None,
+            address: desk.as_ref().map(RunningDesk::address),
             http: None,
+            desk,
             worker: Some(worker),
             shutdown,
         })
@@ -227,7 +249,13 @@ impl Running {
                 worker.stop(moments.dropping).await;
             }
         };
+        if let Some(desk) = &self.desk {
+            desk.drain();
+        }
         let (outcome, ()) = tokio::join!(http, worker);
+        if let Some(desk) = self.desk {
+            desk.close(moments.dropping).await;
+        }
         let duration_ms = begun.elapsed().as_millis();
         info!(%duration_ms, "stopped");
         outcome

@@ -5,39 +5,47 @@ use std::time::Duration;
 
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
+use atelier_application::identity::AccessSignIn;
+use atelier_application::observation::NotObserved;
 use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_blob::BlobOptions;
 use atelier_comfyui::{
     ComfyCredentials, ComfyHttp, ComfyOptions, ComfyOptionsError, LoraFolderOptions,
     MountedLoraFolder,
 };
+use atelier_domain::graph::NodePolicy;
 use atelier_domain::ids::UserId;
 use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, RemoteSource, TokenVerifier};
 use atelier_drive::{
     DriveCredentials, DriveOptions, DriveOptionsError, DriveVariables, GoogleDrive,
 };
-use atelier_identity::{AccessToken, SignError, SupabaseOptions, SupabaseTokens};
+use atelier_identity::{
+    AccessToken, CloudflareAccess, CloudflareOptions, RemoteKeysOptions, SignError,
+    SupabaseOptions, SupabaseOptionsError, SupabaseTokens,
+};
 use atelier_postgres::{MigrateError, PgOptions, PgStore};
 use atelier_web::{HostRule, WebDownloads, WebOptions};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::clock::{RandomIds, SystemClock};
+use crate::clock::{RandomIds, RandomSecrets, SystemClock};
 use crate::config::backend::{BackendConfig, ComfyuiCredentials};
 use crate::config::blob::BlobConfig;
 use crate::config::comfyui::ComfyuiConfig;
 use crate::config::database::{DatabaseConfig, MigrateConfig};
 use crate::config::drive::{self, DriveConfig};
-use crate::config::identity::IdentityConfig;
+use crate::config::identity::{self, AccessConfig, IdentityConfig, SupabaseConfig};
 use crate::config::loras::{IMPORT_HOSTS, LoraConfig};
 use crate::config::shutdown::ShutdownConfig;
 use crate::config::work::WorkConfig;
 use crate::config::worker::WorkerConfig;
 use crate::config::{Mistakes, Secret};
-use crate::http::Ports;
 use crate::http::health::Check;
+use crate::http::{Observation, Ports};
 use crate::logging::Chain;
+use crate::telemetry::Metrics;
+use crate::telemetry::figures::{ConnectionFigures, FigureReader};
 
 /// How long a request waits for a free connection to the database.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
@@ -45,6 +53,7 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Everything that was built from a configuration.
 pub(crate) struct Assembly {
     store: PgStore,
+    policy: Arc<NodePolicy>,
     blobs: Arc<dyn BlobStore>,
     backends: Vec<Backend>,
     catalogue: Arc<CatalogueCache>,
@@ -56,6 +65,8 @@ pub(crate) struct Assembly {
     process: String,
     worker: WorkerConfig,
     shutdown: ShutdownConfig,
+    metrics: Metrics,
+    metrics_token: Option<Secret>,
     max_lora_bytes: u64,
 }
 
@@ -96,8 +107,11 @@ impl Assembly {
         Ok(Self {
             catalogue: Arc::new(CatalogueCache::new(clients.collect())),
             transferring: Arc::new(transferring),
+            policy: Arc::new(config.nodes),
             worker: config.worker,
             shutdown: config.shutdown,
+            metrics: Metrics::new(),
+            metrics_token: config.metrics.token,
             max_lora_bytes: config.loras.max_lora_bytes,
             store,
             blobs,
@@ -114,10 +128,23 @@ impl Assembly {
         self.max_lora_bytes
     }
 
+    /// How many runs of one person may be under way at once.
+    pub(crate) fn max_running_runs(&self) -> Option<u32> {
+        self.worker.max_running
+    }
+
     /// What the API stands on.
-    pub(crate) fn ports(&self, verifier: Arc<dyn TokenVerifier>) -> Ports {
+    pub(crate) fn ports(&self, doors: Doors) -> Ports {
         Ports {
-            verifier,
+            supabase: doors.supabase,
+            access: doors.access,
+            identities: Arc::new(self.store.external_identities()),
+            tokens: Arc::new(self.store.api_tokens()),
+            usage: Arc::new(self.store.usage()),
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::clone(&self.policy),
+            audit: Arc::new(self.store.audit_trail()),
+            secrets: Arc::new(RandomSecrets),
             workflows: Arc::new(self.store.workflows()),
             runs: Arc::new(self.store.runs()),
             loras: Arc::new(self.store.loras()),
@@ -135,6 +162,24 @@ impl Assembly {
         }
     }
 
+    /// What is seen of it from outside.
+    pub(crate) fn observation(&self) -> Observation {
+        let store = self.store.clone();
+        let connections = move || {
+            let counted = store.connections();
+            ConnectionFigures {
+                idle: counted.idle,
+                in_use: counted.in_use,
+                waiting: counted.waiting,
+            }
+        };
+        Observation {
+            metrics: self.metrics.clone(),
+            figures: Some(FigureReader::new(Arc::new(self.store.queue()), connections)),
+            token: self.metrics_token.clone(),
+        }
+    }
+
     /// What the backends offer, as last known.
     pub(crate) fn catalogue(&self) -> Arc<CatalogueCache> {
         Arc::clone(&self.catalogue)
@@ -143,6 +188,8 @@ impl Assembly {
     /// A worker on all the backends, under a name that no other process has.
     pub(crate) fn worker(&self) -> Worker {
         Worker::new(WorkerParts {
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::clone(&self.policy),
             queue: Arc::new(self.store.queue()),
             loras: Arc::new(self.store.loras()),
             uploads: Arc::new(self.store.uploads()),
@@ -152,6 +199,8 @@ impl Assembly {
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.store.previews()),
             catalogue: Arc::clone(&self.catalogue),
+            telemetry: Arc::new(self.metrics.clone()),
+            traces: Arc::new(NotObserved),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
             backends: self.backends.clone(),
@@ -165,6 +214,7 @@ impl Assembly {
                 cleaning: self.worker.cleaning,
                 patience: self.worker.patience,
                 affinity: self.worker.affinity,
+                max_running: self.worker.max_running,
                 orphan_age: self.worker.orphan_age,
                 // Often enough that none is there for much longer than told.
                 orphans: (self.worker.orphan_age / 168).min(Duration::from_hours(1)),
@@ -197,25 +247,88 @@ impl Assembly {
         ]
     }
 
-    /// The verifier of access tokens.
+    /// The ways in.
     ///
     /// # Errors
-    /// What is wrong with the secret.
-    pub(crate) fn verifier(
-        &self,
-        identity: &IdentityConfig,
-    ) -> Result<Arc<dyn TokenVerifier>, Mistakes> {
-        let options = SupabaseOptions {
-            secret: identity.secret.expose().to_owned(),
-            issuer: identity.issuer.clone(),
-        };
+    /// What is wrong with each of them.
+    pub(crate) fn doors(&self, identity: &IdentityConfig, io: &Handle) -> Result<Doors, Mistakes> {
         let mut mistakes = Mistakes::default();
-        let verifier = SupabaseTokens::new(options, Arc::clone(&self.clock))
-            .map_err(|error| mistakes.add("SUPABASE_JWT_SECRET", error.to_string()))
-            .ok();
-        mistakes
-            .check(verifier)
-            .map(|verifier| -> Arc<dyn TokenVerifier> { Arc::new(verifier) })
+        let supabase = identity
+            .supabase
+            .as_ref()
+            .map(|config| open_supabase(config, &self.clock, io, &mut mistakes));
+        let access = identity
+            .access
+            .as_ref()
+            .map(|config| open_access(config, &self.clock, io, &mut mistakes));
+        mistakes.check(Some(Doors {
+            supabase: supabase.flatten(),
+            access: access.flatten(),
+        }))
+    }
+}
+
+/// The ways in that need no database.
+pub(crate) struct Doors {
+    supabase: Option<Arc<dyn TokenVerifier>>,
+    access: Option<AccessSignIn>,
+}
+
+fn open_supabase(
+    config: &SupabaseConfig,
+    clock: &Arc<dyn Clock>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<Arc<dyn TokenVerifier>> {
+    let jwks = config.jwks_url.as_ref().map(|url| RemoteKeysOptions {
+        allow_plain_http: config.plain_keys,
+        ..RemoteKeysOptions::at(url.clone())
+    });
+    let options = SupabaseOptions {
+        issuer: config.issuer.clone(),
+        jwks,
+        secret: config
+            .secret
+            .as_ref()
+            .map(|secret| secret.expose().to_owned()),
+        allow_anonymous: config.allow_anonymous,
+        require_aal2: config.require_aal2,
+        ..SupabaseOptions::default()
+    };
+    match SupabaseTokens::new(options, Arc::clone(clock), io.clone()) {
+        Ok(verifier) => Some(Arc::new(verifier)),
+        Err(error) => {
+            let place = match &error {
+                SupabaseOptionsError::ShortSecret { .. } => identity::SECRET,
+                _ => identity::JWKS_URL,
+            };
+            mistakes.add(place, Chain(&error).to_string());
+            None
+        }
+    }
+}
+
+fn open_access(
+    config: &AccessConfig,
+    clock: &Arc<dyn Clock>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<AccessSignIn> {
+    let options = CloudflareOptions {
+        team_domain: config.team_domain.clone(),
+        audiences: config.audiences.clone(),
+        certs: config.certs_url.clone().map(RemoteKeysOptions::at),
+    };
+    match CloudflareAccess::new(options, Arc::clone(clock), io.clone()) {
+        Ok(verifier) => Some(AccessSignIn {
+            verifier: Arc::new(verifier),
+            provision: config.provision,
+            services: config.services.clone(),
+        }),
+        Err(error) => {
+            mistakes.add(identity::TEAM_DOMAIN, Chain(&error).to_string());
+            None
+        }
     }
 }
 
@@ -398,8 +511,14 @@ pub(crate) async fn migrate(config: &MigrateConfig) -> Result<String, MigrationE
 
 /// A token that could not be signed.
 #[derive(Debug, Error)]
-#[error(transparent)]
-pub struct TokenError(SignError);
+pub enum TokenError {
+    /// There is nothing to sign with.
+    #[error("SUPABASE_JWT_SECRET is required: access tokens are signed with it")]
+    NoSecret,
+    /// The signing failed.
+    #[error(transparent)]
+    Sign(SignError),
+}
 
 /// Signs an access token with the configured secret.
 pub(crate) fn token(
@@ -408,14 +527,17 @@ pub(crate) fn token(
     email: Option<&str>,
     valid_for: Duration,
 ) -> Result<String, TokenError> {
+    let supabase = identity.supabase.as_ref();
+    let secret = supabase.and_then(|supabase| supabase.secret.as_ref());
+    let secret = secret.ok_or(TokenError::NoSecret)?;
     let token = AccessToken {
         user_id: UserId::new(user),
         email,
-        issuer: identity.issuer.as_deref(),
+        issuer: supabase.and_then(|supabase| supabase.issuer.as_deref()),
         issued_at: SystemClock.now(),
         valid_for,
     };
-    atelier_identity::sign_access_token(identity.secret.expose(), token).map_err(TokenError)
+    atelier_identity::sign_access_token(secret.expose(), token).map_err(TokenError::Sign)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use atelier_domain::graph::LoraInputTable;
+use atelier_domain::graph::{FileInputTable, LoraInputTable};
 use atelier_domain::lora::BaseModelFamily;
 use atelier_domain::ports::{ComfyClient, ComfyError, LoraCatalogue};
 use atelier_domain::safetensors::family_of_architecture;
@@ -257,6 +257,13 @@ pub(crate) fn lora_input_table(catalogue: Option<&LoraCatalogue>) -> LoraInputTa
     })
 }
 
+/// The inputs that name a file of the input folder, as far as they are known.
+pub(crate) fn file_input_table(catalogue: Option<&LoraCatalogue>) -> FileInputTable {
+    catalogue.map_or_else(FileInputTable::core, |catalogue| {
+        catalogue.input_files.iter().cloned().collect()
+    })
+}
+
 async fn ask(backend: &dyn ComfyClient) -> Result<Arc<LoraCatalogue>, ComfyError> {
     let mut catalogue = timeout(ANSWER_TIMEOUT, backend.lora_catalogue())
         .await
@@ -285,6 +292,8 @@ fn merged(each: &[Option<Arc<LoraCatalogue>>]) -> Option<Arc<LoraCatalogue>> {
         whole.files.extend(catalogue.files.iter().cloned());
         whole.inputs.extend(catalogue.inputs.iter().cloned());
         whole.classes.extend(catalogue.classes.iter().cloned());
+        let input_files = catalogue.input_files.iter().cloned();
+        whole.input_files.extend(input_files);
         for (input, options) in &catalogue.models {
             let all = whole.models.entry(input.clone()).or_default();
             all.extend(options.iter().cloned());

@@ -11,6 +11,7 @@
 //! | [`runs::AwaitRun`] | waits, for a bounded time, until a run is over |
 //! | [`runs::FollowRun`] | tells what happens to a run, to any number of followers |
 //! | [`loras::UploadLora`] | takes a LoRA in, piece by piece, in constant memory |
+//! | [`inputs::UploadInput`] | takes a picture in that graphs may name, piece by piece |
 //! | [`runs::PreflightWorkflow`] | says what would become of a run, without running |
 //! | [`loras::ResumableUploads`] | takes LoRAs in over bad lines, in any number of requests |
 //! | [`loras::ImportLora`] | looks at a file somewhere else, and begins to bring it |
@@ -59,12 +60,16 @@
 //! Everything that waits uses tokio's clock and needs a tokio runtime with its
 //! timers enabled.
 
+pub mod allowance;
 pub mod catalogue;
 pub mod dispatch;
 mod fields;
 pub mod identity;
+pub mod inputs;
 pub mod loras;
+pub mod observation;
 mod opaque;
+mod picture;
 pub mod runs;
 pub mod sync;
 pub mod transfers;

@@ -14,6 +14,12 @@ pub(super) const MOST_IN_FLIGHT: usize = 64;
 /// while we copy.
 pub(super) const DEFAULT_KEEP_FREE_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// The longest name of a backend, in bytes.
+const MAX_NAME: usize = 64;
+/// What a backend may be called, in words.
+pub(super) const NAME_RULE: &str =
+    "must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and begin with a letter or digit";
+
 /// Where a ComfyUI is, and what it is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendConfig {
@@ -105,6 +111,17 @@ impl GivenCredentials {
             }
         }
     }
+}
+
+/// Whether a backend may be called that ([`NAME_RULE`]).
+pub(super) fn is_backend_name(text: &str) -> bool {
+    text.len() <= MAX_NAME
+        && text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && text.chars().all(|character| {
+            character.is_ascii_lowercase()
+                || character.is_ascii_digit()
+                || matches!(character, '.' | '_' | '-')
+        })
 }
 
 /// Reads the address of a ComfyUI, or says what is wrong with it, without repeating it: it may hold

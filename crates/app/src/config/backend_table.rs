@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use super::Mistakes;
 use super::backend::{
     BackendConfig, ComfyuiCredentials, DEFAULT_IN_FLIGHT, DEFAULT_KEEP_FREE_BYTES,
-    GivenCredentials, MOST_IN_FLIGHT, Setting, web_address,
+    GivenCredentials, MOST_IN_FLIGHT, NAME_RULE, Setting, is_backend_name, web_address,
 };
+use super::secret_files::SecretMistake;
 use super::toml_source::{Noted, Placed, TomlTable};
-
-/// The longest name.
-const MAX_NAME: usize = 64;
 
 const NAME: &str = "name";
 const URL: &str = "url";
@@ -38,8 +36,8 @@ const KEYS: [&str; 11] = [
     LORA_KEEP_FREE_BYTES,
 ];
 
-/// Reads a variable; `None` where it is not set, or set to nothing.
-pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Reads a variable, or the file that holds its value; `None` where neither is set.
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Result<Option<String>, SecretMistake>;
 
 /// The names and addresses so far, each with the table that has it.
 #[derive(Default)]
@@ -90,18 +88,8 @@ fn backend_name(
 ) -> Result<String, Noted> {
     let Placed { value, place } =
         table.required_text(NAME, "what runs remember it by, such as gpu-1", mistakes)?;
-    let is_fine = value.len() <= MAX_NAME
-        && value.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && value.chars().all(|character| {
-            character.is_ascii_lowercase()
-                || character.is_ascii_digit()
-                || matches!(character, '.' | '_' | '-')
-        });
-    if !is_fine {
-        mistakes.add(
-            place,
-            "must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and begin with a letter or digit",
-        );
+    if !is_backend_name(&value) {
+        mistakes.add(place, NAME_RULE);
         return Err(Noted);
     }
     only_here(seen, value.clone(), table.path(), &place, "name", mistakes)?;
@@ -188,12 +176,19 @@ fn secret(
     match (given?, named?) {
         (given, None) => Ok(given),
         (None, Some(variable)) => {
-            let Some(value) = variables(&variable.value) else {
-                mistakes.add(
-                    variable.place,
-                    "names an environment variable that is not set, or set to nothing",
-                );
-                return Err(Noted);
+            let value = match variables(&variable.value) {
+                Ok(Some(value)) => value,
+                Ok(None) => {
+                    mistakes.add(
+                        variable.place,
+                        "names an environment variable that is not set, or set to nothing",
+                    );
+                    return Err(Noted);
+                }
+                Err((place, detail)) => {
+                    mistakes.add(place, detail);
+                    return Err(Noted);
+                }
             };
             Ok(Some(Placed {
                 value,

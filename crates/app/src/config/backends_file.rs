@@ -85,13 +85,15 @@ fn parse(
 mod tests {
     use super::super::Secret;
     use super::super::backend::ComfyuiCredentials;
+    use super::super::secret_files::SecretMistake;
     use super::*;
 
     const FILE: &str = "atelier.toml";
 
     /// The only variables there are.
-    fn variables(name: &str) -> Option<String> {
-        (name == "GPU_SECRET").then(|| "hunter2".to_owned())
+    #[expect(clippy::unnecessary_wraps, reason = "others cannot be read")]
+    fn variables(name: &str) -> Result<Option<String>, SecretMistake> {
+        Ok((name == "GPU_SECRET").then(|| "hunter2".to_owned()))
     }
 
     fn backends_of(text: &str) -> Result<Vec<BackendConfig>, String> {

@@ -10,6 +10,8 @@
 use super::{Mistakes, Secret, or_variables};
 
 const URL: &str = "BLOB_URL";
+const ACCESS_KEY: &str = "MINIO_ACCESS_KEY";
+const SECRET_KEY: &str = "MINIO_SECRET_KEY";
 
 /// How the object store is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,7 +25,7 @@ pub struct BlobArguments {
     /// The S3 access key; AWS_ACCESS_KEY_ID works too.
     #[arg(
         long,
-        env = "MINIO_ACCESS_KEY",
+        env = ACCESS_KEY,
         hide_env_values = true,
         value_name = "KEY"
     )]
@@ -31,7 +33,7 @@ pub struct BlobArguments {
     /// The S3 secret key; AWS_SECRET_ACCESS_KEY works too.
     #[arg(
         long,
-        env = "MINIO_SECRET_KEY",
+        env = SECRET_KEY,
         hide_env_values = true,
         value_name = "KEY"
     )]
@@ -79,9 +81,8 @@ impl BlobArguments {
             url,
             endpoint: or_variables(self.s3_endpoint, &endpoints),
             region: or_variables(self.s3_region, &["AWS_DEFAULT_REGION"]),
-            access_key: or_variables(self.s3_access_key, &["AWS_ACCESS_KEY_ID"]).map(Secret::new),
-            secret_key: or_variables(self.s3_secret_key, &["AWS_SECRET_ACCESS_KEY"])
-                .map(Secret::new),
+            access_key: mistakes.secret(self.s3_access_key, &[ACCESS_KEY, "AWS_ACCESS_KEY_ID"]),
+            secret_key: mistakes.secret(self.s3_secret_key, &[SECRET_KEY, "AWS_SECRET_ACCESS_KEY"]),
         })
     }
 }

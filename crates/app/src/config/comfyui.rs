@@ -1,11 +1,14 @@
 //! The ComfyUI backends: those of a file, or one that variables tell of.
 //!
 //! - `ATELIER_CONFIG`: the file, for one backend or more; `./atelier.toml` if there is one and
-//!   this is not set. Its format is told in `backends_file.rs` and in the README.
+//!   this is not set. Its format is told in `backends_file.rs` and in `docs/PRODUCTION.md`.
 //!
 //! Without a file:
 //!
 //! - `COMFYUI_URL`: where the one backend is; `http://comfyui:8188` if not set.
+//! - `ATELIER_BACKEND_NAME`: what it is called in the table of runs; `comfyui` if not set. Where each
+//!   ComfyUI has a worker of its own, each needs a name of its own, the same after every restart:
+//!   after a crash, the next worker asks the backend of that name what became of its runs.
 //! - `COMFYUI_WEB_USER` and `COMFYUI_WEB_PASSWORD`, or `COMFYUI_WEB_TOKEN`: Basic or Bearer
 //!   credentials for a proxy in front of it. ComfyUI itself asks for none.
 //! - `COMFYUI_LORAS_DIR`: its LoRA folder, as the worker sees it; `/basedir/models/loras` if not
@@ -22,11 +25,12 @@ use std::path::{Path, PathBuf};
 
 use super::backend::{
     BackendConfig, DEFAULT_IN_FLIGHT, DEFAULT_KEEP_FREE_BYTES, GivenCredentials, MOST_IN_FLIGHT,
-    Setting, web_address,
+    NAME_RULE, Setting, is_backend_name, web_address,
 };
-use super::{Mistakes, backends_file, or_variables, variable};
+use super::secret_files::find_secret;
+use super::{Mistakes, backends_file, is_secret_given, or_variables};
 
-/// What the one backend of the variables is called in the table of runs.
+/// What the one backend of the variables is called in the table of runs, unless somebody says.
 const ONLY_BACKEND: &str = "comfyui";
 
 const DEFAULT_FILE: &str = "atelier.toml";
@@ -35,6 +39,7 @@ const DEFAULT_LORAS_DIR: &str = "/basedir/models/loras";
 
 const FILE: &str = "ATELIER_CONFIG";
 const URL: &str = "COMFYUI_URL";
+const NAME: &str = "ATELIER_BACKEND_NAME";
 const PASSWORD: &str = "COMFYUI_WEB_PASSWORD";
 const TOKEN: &str = "COMFYUI_WEB_TOKEN";
 const USER: &str = "COMFYUI_WEB_USER";
@@ -46,7 +51,7 @@ const KEEP_FREE: &str = "ATELIER_LORA_KEEP_FREE_BYTES";
 /// How ComfyUI is told.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ComfyuiArguments {
-    /// A file that names the ComfyUI backends, for more than one; see the README.
+    /// A file that names the ComfyUI backends, for more than one; see docs/PRODUCTION.md.
     ///
     /// Default: ./atelier.toml if there is one. It goes in place of all that tells of one ComfyUI:
     /// its address, its credentials, its LoRA folder and its number of runs at once.
@@ -57,6 +62,11 @@ pub struct ComfyuiArguments {
     /// Default: http://comfyui:8188; `local` starts a simulator instead.
     #[arg(long, env = URL, value_name = "URL")]
     pub comfyui_url: Option<String>,
+    /// What ComfyUI is called in the table of runs: as no other, and the same after every restart.
+    ///
+    /// Default: comfyui.
+    #[arg(long, env = NAME, value_name = "NAME")]
+    pub backend_name: Option<String>,
     /// The user that a proxy in front of ComfyUI wants.
     #[arg(long, env = USER, value_name = "USER")]
     pub comfyui_web_user: Option<String>,
@@ -106,6 +116,7 @@ impl ComfyuiArguments {
         let backends = match self.file() {
             Some(file) => {
                 self.refuse_beside(&file, mistakes);
+                let variable = |name: &str| find_secret(None, &[name]);
                 backends_file::read(&file, &variable, mistakes)?
             }
             None => vec![self.only_backend(mistakes)?],
@@ -138,13 +149,18 @@ impl ComfyuiArguments {
         let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let loras_dir = self.comfyui_loras_dir.as_ref();
         for (variable, is_set, keys) in [
+            (NAME, is_set(&self.backend_name), "name"),
             (USER, is_set(&self.comfyui_web_user), "user"),
             (
                 PASSWORD,
-                is_set(&self.comfyui_web_password),
+                is_secret_given(self.comfyui_web_password.as_ref(), &[PASSWORD]),
                 "password_env or password",
             ),
-            (TOKEN, is_set(&self.comfyui_web_token), "token_env or token"),
+            (
+                TOKEN,
+                is_secret_given(self.comfyui_web_token.as_ref(), &[TOKEN]),
+                "token_env or token",
+            ),
             (
                 LORAS_DIR,
                 loras_dir.is_some_and(|folder| !folder.as_os_str().is_empty()),
@@ -171,6 +187,10 @@ impl ComfyuiArguments {
         let url = self.given_url().unwrap_or_else(|| DEFAULT_URL.to_owned());
         if let Err(detail) = web_address(&url) {
             mistakes.add(URL, detail);
+        }
+        let name = or_variables(self.backend_name, &[]).unwrap_or_else(|| ONLY_BACKEND.to_owned());
+        if !is_backend_name(&name) {
+            mistakes.add(NAME, NAME_RULE);
         }
         let max_in_flight = match or_variables(self.max_in_flight, &[]) {
             None => Some(DEFAULT_IN_FLIGHT),
@@ -201,15 +221,19 @@ impl ComfyuiArguments {
         };
         let given = GivenCredentials {
             user: or_variables(self.comfyui_web_user, &[]),
-            password: or_variables(self.comfyui_web_password, &[]),
-            token: or_variables(self.comfyui_web_token, &[]),
+            password: mistakes
+                .secret(self.comfyui_web_password, &[PASSWORD])
+                .map(|secret| secret.expose().to_owned()),
+            token: mistakes
+                .secret(self.comfyui_web_token, &[TOKEN])
+                .map(|secret| secret.expose().to_owned()),
             user_setting: setting(USER),
             password_setting: setting(PASSWORD),
             token_setting: setting(TOKEN),
         };
         let (credentials, credentials_place) = given.check(mistakes)?;
         Some(BackendConfig {
-            name: ONLY_BACKEND.to_owned(),
+            name,
             url,
             credentials,
             loras_dir: self
@@ -285,6 +309,30 @@ mod tests {
     }
 
     #[test]
+    fn the_one_backend_may_be_given_a_name() {
+        let named = |name: &str| {
+            check(ComfyuiArguments {
+                backend_name: Some(name.to_owned()),
+                ..ComfyuiArguments::default()
+            })
+        };
+
+        let backends = named("comfyui-7").expect("nothing is wrong");
+        assert_eq!(backends[0].name, "comfyui-7");
+        assert_eq!(
+            named("").expect("it counts as not set")[0].name,
+            ONLY_BACKEND
+        );
+        for name in ["GPU", "-gpu", "gpu 7", &"g".repeat(65)] {
+            let told = named(name).expect_err("it is no name");
+            assert!(
+                told.contains("\n  ATELIER_BACKEND_NAME: must be 1 to 64 of"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_tells_of_all() {
         let (_folder, path) = file(TWO);
         let arguments = ComfyuiArguments {
@@ -309,6 +357,7 @@ mod tests {
         let told = check(ComfyuiArguments {
             config: Some(path),
             comfyui_url: text("http://hunter2@gpu"),
+            backend_name: text("gpu-1"),
             comfyui_web_user: text("hunter2"),
             comfyui_web_password: text("hunter2"),
             comfyui_web_token: text("hunter2"),
@@ -321,6 +370,7 @@ mod tests {
 
         for expected in [
             format!("{URL}: cannot be used together with the file {name}: drop one of the two"),
+            format!("{NAME}: is not used beside the file {name}: drop it, and set name there"),
             format!("{USER}: is not used beside the file {name}: drop it, and set user there"),
             format!("{PASSWORD}: is not used beside"),
             format!("{TOKEN}: is not used beside"),

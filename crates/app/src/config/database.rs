@@ -12,10 +12,13 @@
 
 use std::path::PathBuf;
 
-use super::{Mistakes, Secret, or_variables};
+use super::{Mistakes, Secret, is_secret_given, or_variables};
 
 const URL: &str = "DATABASE_URL";
+/// Its names, the first that is given counts.
+const URLS: [&str; 2] = [URL, "SUPABASE_DB_URL"];
 const MIGRATE_URL: &str = "ATELIER_MIGRATE_URL";
+const APP_PASSWORD: &str = "ATELIER_APP_PASSWORD";
 const CONNECTIONS: &str = "ATELIER_DATABASE_CONNECTIONS";
 
 const DEFAULT_CONNECTIONS: usize = 16;
@@ -48,14 +51,14 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseArguments {
-    /// The address, under whichever of its names it is given.
-    pub(crate) fn given_url(&self) -> Option<String> {
-        or_variables(self.database_url.clone(), &["SUPABASE_DB_URL"])
+    /// Whether the address is given, under whichever of its names, or in a file.
+    pub(crate) fn is_url_given(&self) -> bool {
+        is_secret_given(self.database_url.as_ref(), &URLS)
     }
 
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<DatabaseConfig> {
-        let given = self.given_url();
+        let given = mistakes.secret(self.database_url, &URLS);
         let connections = match or_variables(self.database_connections, &[]) {
             None => Some(DEFAULT_CONNECTIONS),
             Some(text) => {
@@ -79,7 +82,7 @@ pub struct MigrateArguments {
     /// The password that the role `atelier_app` gets; left as it is if not set.
     #[arg(
         long,
-        env = "ATELIER_APP_PASSWORD",
+        env = APP_PASSWORD,
         hide_env_values = true,
         value_name = "PASSWORD"
     )]
@@ -101,21 +104,21 @@ pub struct MigrateConfig {
 impl MigrateArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<MigrateConfig> {
-        let given = or_variables(self.migrate_url, &[]);
+        let given = mistakes.secret(self.migrate_url, &[MIGRATE_URL]);
         Some(MigrateConfig {
             database: DatabaseConfig {
                 url: postgres_url(MIGRATE_URL, given, mistakes)?,
                 root_certificate: self.database_root_certificate,
                 connections: 1,
             },
-            app_password: or_variables(self.app_password, &[]).map(Secret::new),
+            app_password: mistakes.secret(self.app_password, &[APP_PASSWORD]),
         })
     }
 }
 
 fn postgres_url(
     variable: &'static str,
-    given: Option<String>,
+    given: Option<Secret>,
     mistakes: &mut Mistakes,
 ) -> Option<Secret> {
     let Some(url) = given else {
@@ -125,11 +128,13 @@ fn postgres_url(
         );
         return None;
     };
-    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+    let is_postgres =
+        |text: &str| text.starts_with("postgres://") || text.starts_with("postgresql://");
+    if !is_postgres(url.expose()) {
         mistakes.add(variable, "must begin with postgres://");
         return None;
     }
-    Some(Secret::new(url))
+    Some(url)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! - `GOOGLE_API_BASE_URL`, `GOOGLE_TOKEN_URL`: other places than Google's, for tests.
 #![expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
 
-use super::{Secret, or_variables};
+use super::{Mistakes, Secret, or_variables};
 
 pub(crate) const TOKEN: &str = "GDOC_TOKEN";
 const CLIENT: &str = "GDOC_CLIENT";
@@ -65,13 +65,15 @@ pub struct DriveConfig {
 
 impl DriveArguments {
     /// Reads the arguments. All of them may be missing.
-    pub fn read(self) -> DriveConfig {
-        let secret = |given, others: &[&str]| or_variables(given, others).map(Secret::new);
+    pub fn read(self, mistakes: &mut Mistakes) -> DriveConfig {
         DriveConfig {
-            token: secret(self.gdoc_token, &[]),
-            client: secret(self.gdoc_client, &[]),
+            token: mistakes.secret(self.gdoc_token, &[TOKEN]),
+            client: mistakes.secret(self.gdoc_client, &[CLIENT]),
             client_id: or_variables(self.google_client_id, &["CLIENT_ID_GOOGLE_LOGIN"]),
-            client_secret: secret(self.google_client_secret, &["CLIENT_SECRET_GOOGLE_LOGIN"]),
+            client_secret: mistakes.secret(
+                self.google_client_secret,
+                &[CLIENT_SECRET, "CLIENT_SECRET_GOOGLE_LOGIN"],
+            ),
             api_base_url: or_variables(self.google_api_base_url, &[]),
             token_url: or_variables(self.google_token_url, &[]),
         }
@@ -90,7 +92,7 @@ mod tests {
             ..DriveArguments::default()
         };
 
-        let config = arguments.read();
+        let config = arguments.read(&mut Mistakes::default());
 
         assert_eq!(
             (config.token, config.api_base_url, config.token_url),
@@ -107,7 +109,7 @@ mod tests {
             google_client_secret: Some("hunter2".to_owned()),
             ..DriveArguments::default()
         }
-        .read();
+        .read(&mut Mistakes::default());
 
         let shown = format!("{config:?}");
 

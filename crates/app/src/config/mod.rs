@@ -13,10 +13,15 @@ pub mod comfyui;
 pub mod database;
 pub mod drive;
 pub mod identity;
+pub mod inputs;
 pub mod intake;
+pub mod limits;
 pub mod logging;
 pub mod loras;
+pub mod nodes;
+pub mod observation;
 pub mod runs;
+mod secret_files;
 pub mod serve;
 pub mod server;
 pub mod shutdown;
@@ -32,6 +37,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub(crate) use secret_files::{HELP as SECRET_FILES_HELP, is_secret_given};
 
 /// A value that must reach no log and no error. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -140,11 +147,6 @@ fn or_variables(given: Option<String>, others: &[&str]) -> Option<String> {
         .into_iter()
         .chain(others.iter().filter_map(read))
         .find(|value| !value.is_empty())
-}
-
-/// The value of a variable that something else names.
-fn variable(name: &str) -> Option<String> {
-    or_variables(None, &[name])
 }
 
 #[cfg(test)]

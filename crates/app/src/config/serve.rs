@@ -3,7 +3,9 @@
 
 use super::Mistakes;
 use super::identity::{IdentityArguments, IdentityConfig};
+use super::inputs::{InputArguments, InputConfig};
 use super::intake::{IntakeArguments, IntakeConfig};
+use super::limits::{LimitsArguments, LimitsConfig};
 use super::runs::{RunLimitsArguments, RunLimitsConfig};
 use super::server::{ServerArguments, ServerConfig};
 use super::work::{WorkArguments, WorkConfig};
@@ -23,6 +25,12 @@ pub struct ServeArguments {
     /// How much people may bring in at once.
     #[command(flatten)]
     pub intake: IntakeArguments,
+    /// Input pictures.
+    #[command(flatten)]
+    pub inputs: InputArguments,
+    /// How much one person may ask for and take up.
+    #[command(flatten)]
+    pub limits: LimitsArguments,
     /// What it shares with a worker.
     #[command(flatten)]
     pub work: WorkArguments,
@@ -39,6 +47,10 @@ pub struct ServeConfig {
     pub runs: RunLimitsConfig,
     /// How much people may bring in at once.
     pub intake: IntakeConfig,
+    /// Input pictures.
+    pub inputs: InputConfig,
+    /// How much one person may ask for and take up.
+    pub limits: LimitsConfig,
     /// What it shares with a worker.
     pub work: WorkConfig,
     /// Whether a worker runs in the same process.
@@ -56,14 +68,19 @@ impl ServeArguments {
         let identity = self.identity.check(&mut mistakes);
         let runs = self.runs.check(&mut mistakes);
         let intake = self.intake.check(&mut mistakes);
+        let inputs = self.inputs.check(&mut mistakes);
         let work = self.work.check(&mut mistakes);
-        let ((server, identity), ((runs, intake), work)) =
-            mistakes.check(server.zip(identity).zip(runs.zip(intake).zip(work)))?;
+        let limits = self.limits.check(&mut mistakes);
+        let people = runs.zip(intake.zip(inputs)).zip(limits);
+        let ((server, identity), (((runs, (intake, inputs)), limits), work)) =
+            mistakes.check(server.zip(identity).zip(people.zip(work)))?;
         Ok(ServeConfig {
             server,
             identity,
             runs,
             intake,
+            inputs,
+            limits,
             work,
             with_worker,
         })

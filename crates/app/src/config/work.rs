@@ -1,11 +1,15 @@
 //! What everything that works on runs needs: database, object store, backends, where LoRAs come from, and the worker.
 
+use atelier_domain::graph::NodePolicy;
+
 use super::Mistakes;
 use super::blob::{BlobArguments, BlobConfig};
 use super::comfyui::{ComfyuiArguments, ComfyuiConfig};
 use super::database::{DatabaseArguments, DatabaseConfig};
 use super::drive::{DriveArguments, DriveConfig};
 use super::loras::{LoraArguments, LoraConfig};
+use super::nodes::NodeArguments;
+use super::observation::{MetricsArguments, MetricsConfig};
 use super::shutdown::{ShutdownArguments, ShutdownConfig};
 use super::worker::{WorkerArguments, WorkerConfig};
 
@@ -24,6 +28,9 @@ pub struct WorkArguments {
     /// LoRAs, wherever their bytes come from.
     #[command(flatten)]
     pub loras: LoraArguments,
+    /// Which nodes graphs may use.
+    #[command(flatten)]
+    pub nodes: NodeArguments,
     /// Google Drive.
     #[command(flatten)]
     pub drive: DriveArguments,
@@ -33,6 +40,9 @@ pub struct WorkArguments {
     /// The end of the process.
     #[command(flatten)]
     pub shutdown: ShutdownArguments,
+    /// Who may read measurements.
+    #[command(flatten)]
+    pub metrics: MetricsArguments,
 }
 
 /// What a worker needs.
@@ -46,12 +56,16 @@ pub struct WorkConfig {
     pub comfyui: ComfyuiConfig,
     /// LoRAs, wherever their bytes come from.
     pub loras: LoraConfig,
+    /// Which nodes graphs may use.
+    pub nodes: NodePolicy,
     /// Google Drive.
     pub drive: DriveConfig,
     /// The worker itself.
     pub worker: WorkerConfig,
     /// The end of the process.
     pub shutdown: ShutdownConfig,
+    /// Who may read measurements.
+    pub metrics: MetricsConfig,
 }
 
 impl WorkArguments {
@@ -61,16 +75,21 @@ impl WorkArguments {
         let blob = self.blob.check(mistakes);
         let comfyui = self.comfyui.check(mistakes);
         let loras = self.loras.check(mistakes);
+        let nodes = self.nodes.check(mistakes);
         let worker = self.worker.check(mistakes);
         let shutdown = self.shutdown.check(mistakes);
+        let metrics = self.metrics.check(mistakes);
+        let drive = self.drive.read(mistakes);
         Some(WorkConfig {
             database: database?,
             blob: blob?,
             comfyui: comfyui?,
             loras: loras?,
-            drive: self.drive.read(),
+            nodes: nodes?,
+            drive,
             worker: worker?,
             shutdown: shutdown?,
+            metrics: metrics?,
         })
     }
 }

@@ -10,15 +10,19 @@
 //!   little, and models are loaded more often than need be; too much, and backends idle.
 //! - `ATELIER_ORPHAN_AGE_SECONDS`: how old an object of ours in the store must be, that no row
 //!   knows, before it is deleted. Less than the longest upload, and its bytes are lost.
+//! - `ATELIER_MAX_RUNNING_RUNS`: how many runs of one person may be under way at once, on all
+//!   backends together; all workers must agree on it. Without it, one person has every backend
+//!   while nobody else wants one.
 
 use std::time::Duration;
 
-use super::Mistakes;
+use super::{Mistakes, or_variables};
 
 const LEASE: &str = "ATELIER_LEASE_SECONDS";
 const CLEANING: &str = "ATELIER_CLEANING_SECONDS";
 const PATIENCE: &str = "ATELIER_BACKEND_PATIENCE_SECONDS";
 const AFFINITY: &str = "ATELIER_AFFINITY_SECONDS";
+const MAX_RUNNING: &str = "ATELIER_MAX_RUNNING_RUNS";
 const ORPHAN_AGE: &str = "ATELIER_ORPHAN_AGE_SECONDS";
 
 const DEFAULT_LEASE_SECONDS: u64 = 30;
@@ -50,6 +54,10 @@ pub struct WorkerArguments {
     /// That is one that has its models loaded. Default: 2.
     #[arg(long, env = AFFINITY, value_name = "SECONDS")]
     pub affinity_seconds: Option<String>,
+    /// How many runs of one person may be under way at once; as many as there is room for if not
+    /// set.
+    #[arg(long, env = MAX_RUNNING, value_name = "COUNT")]
+    pub max_running_runs: Option<String>,
     /// How many seconds old an object in the store must be, that nothing knows of, to be deleted.
     ///
     /// Default: 604800, which is a week.
@@ -68,6 +76,9 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// How long a run may wait for the backend that suits it best.
     pub affinity: Duration,
+    /// How many runs of one person may be under way at once; `None` for as many as there is room
+    /// for.
+    pub max_running: Option<u32>,
     /// How old an object that nothing knows of must be to be deleted.
     pub orphan_age: Duration,
 }
@@ -99,6 +110,14 @@ impl WorkerArguments {
             &(0..=60),
             DEFAULT_AFFINITY_SECONDS,
         );
+        let max_running = match or_variables(self.max_running_runs, &[]) {
+            None => Some(None),
+            Some(text) => mistakes
+                .parse(MAX_RUNNING, &text, "a number from 1 to 1000000", |count| {
+                    (1..=1_000_000).contains(count)
+                })
+                .map(Some),
+        };
         let orphan_age = mistakes.seconds(
             ORPHAN_AGE,
             self.orphan_age_seconds,
@@ -107,6 +126,7 @@ impl WorkerArguments {
         );
         Some(WorkerConfig {
             lease: lease?,
+            max_running: max_running?,
             cleaning: cleaning?,
             patience: patience?,
             affinity: affinity?,
@@ -132,6 +152,7 @@ mod tests {
             cleaning: Duration::from_mins(1),
             patience: Duration::from_mins(1),
             affinity: Duration::from_secs(2),
+            max_running: None,
             orphan_age: Duration::from_hours(7 * 24),
         };
 
@@ -149,6 +170,7 @@ mod tests {
                 backend_patience_seconds: patience,
                 affinity_seconds: affinity,
                 orphan_age_seconds: orphan_age,
+                max_running_runs: None,
             })
         };
 

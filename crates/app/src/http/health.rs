@@ -216,7 +216,11 @@ pub(crate) async fn healthz() -> HttpResponse {
         (status = 200, description = "Everything works.", body = ReadinessReport),
         (status = 503, response = super::openapi::ProblemResponse)))]
 pub(crate) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let readiness = api.readiness();
+    answer(api.readiness()).await
+}
+
+/// Whether everything works that is needed.
+pub(super) async fn answer(readiness: &Readiness) -> Result<HttpResponse, Problem> {
     if readiness.draining.is_cancelled() {
         return Err(Problem::new(ProblemCode::NotReady, "The server stops."));
     }

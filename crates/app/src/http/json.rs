@@ -12,6 +12,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, He
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use atelier_domain::validation::{Violation, pointer_token};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -248,6 +249,19 @@ impl<'a> Members<'a> {
     /// Takes a member that need not be there, and not be null.
     pub(crate) fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         self.nullable(name).flatten()
+    }
+
+    /// Takes a time that need not be there, as RFC 3339 writes it.
+    pub(crate) fn optional_time(&mut self, name: &str) -> Option<DateTime<Utc>> {
+        let text: String = self.optional(name)?;
+        let time = DateTime::parse_from_rfc3339(&text).ok();
+        if time.is_none() {
+            self.refuse(
+                name,
+                "must be a time such as 2026-11-20T23:00:00Z (RFC 3339)",
+            );
+        }
+        time.map(|time| time.to_utc().trunc_subsecs(6))
     }
 
     /// Takes a member that need not be there; `Some(None)` for null.

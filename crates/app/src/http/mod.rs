@@ -10,34 +10,41 @@
 
 mod api;
 mod auth;
+mod cross_origin;
 mod docs;
 mod download;
 mod draining;
 mod etag;
+mod form;
 pub mod health;
 mod idempotency;
 mod json;
 mod lent_token;
 mod listening;
+mod metrics;
 pub mod openapi;
 mod page;
 mod path;
 pub mod problem;
 mod query;
 mod range;
+mod rate_limit;
 mod request_id;
 mod seeing_off;
 mod time;
 mod tus;
 mod v1;
+mod worker;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, Error, HttpResponse, Resource, web};
 
 pub use api::{Api, Limits, Ports};
 pub use draining::{Listener, Moments};
+pub use metrics::Observation;
+pub(crate) use worker::{WorkerDesk, serve_worker};
 
 use problem::Problem;
 
@@ -56,14 +63,22 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let origins = api.cors_origins();
+    let cross_origin = Condition::new(!origins.is_empty(), cross_origin::policy(origins));
     App::new()
         .app_data(api)
+        .wrap(cross_origin)
         .wrap(from_fn(request_id::observe))
         .service(read_only("/healthz", health::healthz))
         .service(
             at("/readyz", "GET, HEAD")
                 .route(web::get().to(health::readyz))
                 .route(web::head().to(health::readyz)),
+        )
+        .service(
+            at("/metrics", "GET, HEAD")
+                .route(web::get().to(metrics::handler))
+                .route(web::head().to(metrics::handler)),
         )
         .service(read_only("/openapi.json", docs::document))
         .service(read_only("/docs", docs::redirect))

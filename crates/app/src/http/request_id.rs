@@ -20,7 +20,9 @@ use super::api::Api;
 use super::auth::ACCESS_ASSERTION;
 use super::lent_token::LENT_TOKENS;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::rate_limit;
 use crate::logging::Chain;
+use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,13 +36,14 @@ pub(crate) async fn observe(
         return Err(Problem::internal("the application was built without its Api").into());
     };
     let id = api.ports().ids.new_id();
+    let metrics = api.observation().metrics.clone();
     let span = tracing::info_span!(
         "request",
         request_id = %id,
         user_id = tracing::field::Empty,
         client_request_id = client_request_id(request.headers()),
     );
-    served(id, request, next).instrument(span).await
+    served(id, metrics, request, next).instrument(span).await
 }
 
 /// Whoever shows the headers shows no credential.
@@ -54,6 +57,7 @@ fn hide_secrets(headers: &mut HeaderMap) {
 
 async fn served(
     id: Uuid,
+    metrics: Metrics,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -65,6 +69,8 @@ async fn served(
         Ok(Ok(response)) => {
             let mut response = with_problem(response.map_into_boxed_body(), id);
             add_headers(response.headers_mut(), id);
+            let request = response.request().clone();
+            rate_limit::tell(&request, response.headers_mut());
             let route = response.request().match_pattern();
             let line = Line {
                 method: method.as_str(),
@@ -73,6 +79,8 @@ async fn served(
                 started,
             };
             line.log(response.response().error().and_then(Error::as_error));
+            let (status, took) = (line.status, line.started.elapsed());
+            metrics.request_answered(method.as_str(), route, status, took);
             return Ok(response);
         }
         Ok(Err(error)) => Problem::of_status(error.as_response_error().status_code()),
@@ -85,6 +93,7 @@ async fn served(
         started,
     };
     line.log(Some(&fault));
+    metrics.request_answered(line.method, None, line.status, line.started.elapsed());
     let header = HeaderValue::try_from(id.to_string()).map_err(Problem::internal)?;
     Err(fault
         .with_instance(id)

@@ -27,6 +27,21 @@ pub(crate) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-len
 pub(crate) const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+
+/// All of the protocol's headers, for pages of other sites.
+pub(crate) const HEADERS: [HeaderName; 10] = [
+    METHOD_OVERRIDE,
+    TUS_EXTENSION,
+    TUS_MAX_SIZE,
+    TUS_RESUMABLE,
+    TUS_VERSION,
+    UPLOAD_EXPIRES,
+    UPLOAD_DEFER_LENGTH,
+    UPLOAD_LENGTH,
+    UPLOAD_METADATA,
+    UPLOAD_OFFSET,
+];
+
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 

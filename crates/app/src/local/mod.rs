@@ -226,7 +226,7 @@ async fn start_database(
     parts: &mut Parts,
 ) -> Result<(), LocalError> {
     let mut owner_url = arguments.migrate_url.take();
-    if arguments.serve.work.database.given_url().is_none() {
+    if !arguments.serve.work.database.is_url_given() {
         let database = LocalDatabase::start(data_dir.path().join("postgres")).await?;
         arguments.serve.work.database.database_url = Some(database.application_url());
         owner_url = Some(database.owner_url());

@@ -1,5 +1,7 @@
 //! A server on fakes, and a client for it.
 
+use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use actix_web::{Error, test, web};
 use atelier::http::health::{Check, Readiness};
 use atelier::http::{self, Api, Limits, Ports};
 use atelier_application::catalogue::CatalogueCache;
+use atelier_application::identity::AccessSignIn;
 use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_domain::actor::Actor;
+use atelier_domain::graph::NodePolicy;
 use atelier_domain::ids::{RunId, WorkflowId};
 use atelier_domain::output::RunOutput;
 use atelier_domain::ports::{
@@ -24,7 +28,7 @@ use atelier_domain::ports::{
 use atelier_domain::workflow::{NewWorkflow, Workflow};
 use atelier_testkit::build::{a_claim, an_actor};
 use atelier_testkit::{
-    FakeRemote, FakeStore, FixedTokens, InMemoryBlobs, InMemoryPreviews, ManualClock,
+    FakeRemote, FakeStore, FixedSecrets, FixedTokens, InMemoryBlobs, InMemoryPreviews, ManualClock,
     ScriptedComfy, SequentialIds, wait_until,
 };
 use bytes::Bytes;
@@ -51,6 +55,10 @@ pub(crate) struct World {
     pub(crate) bob: Actor,
     pub(crate) stopping: CancellationToken,
     pub(crate) limits: Limits,
+    /// Judges assertions of Cloudflare Access.
+    pub(crate) assertions: FixedTokens,
+    pub(crate) rate_limit: Option<NonZeroU32>,
+    pub(crate) cors_origins: Vec<String>,
 }
 
 impl World {
@@ -64,9 +72,7 @@ impl World {
             drive: FakeRemote::drive(),
             web: FakeRemote::web(),
             previews: InMemoryPreviews::new(),
-            tokens: FixedTokens::new()
-                .with("alice", alice.clone())
-                .with("bob", bob.clone()),
+            tokens: FixedTokens::new().with("alice", &alice).with("bob", &bob),
             clock,
             alice,
             bob,
@@ -75,6 +81,9 @@ impl World {
                 lora_bytes: MAX_LORA_BYTES,
                 ..Limits::default()
             },
+            assertions: FixedTokens::new(),
+            rate_limit: None,
+            cors_origins: Vec::new(),
         }
     }
 
@@ -83,8 +92,28 @@ impl World {
     }
 
     pub(crate) fn api_with(&self, verifier: Arc<dyn TokenVerifier>) -> web::Data<Api> {
+        web::Data::new(
+            self.bare_api(verifier)
+                .with_rate_limit(self.rate_limit)
+                .with_cors_origins(self.cors_origins.clone()),
+        )
+    }
+
+    fn bare_api(&self, verifier: Arc<dyn TokenVerifier>) -> Api {
         let ports = Ports {
-            verifier,
+            supabase: Some(verifier),
+            access: Some(AccessSignIn {
+                verifier: Arc::new(self.assertions.clone()),
+                provision: true,
+                services: HashMap::from([("robot.access".to_owned(), self.bob.user_id())]),
+            }),
+            identities: Arc::new(self.store.external_identities()),
+            tokens: Arc::new(self.store.api_tokens()),
+            audit: Arc::new(self.store.audit_trail()),
+            usage: Arc::new(self.store.usage()),
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::new(NodePolicy::default()),
+            secrets: Arc::new(FixedSecrets::new()),
             workflows: Arc::new(self.store.workflows()),
             runs: Arc::new(self.store.runs()),
             loras: Arc::new(self.store.loras()),
@@ -110,13 +139,13 @@ impl World {
             let blobs = blobs.clone();
             async move { blobs.check().await }
         });
-        web::Data::new(Api::new(
+        Api::new(
             ports,
             self.limits,
             Readiness::new(vec![check], self.stopping.clone()),
             self.stopping.clone(),
             Handle::current(),
-        ))
+        )
     }
 
     fn sources(&self) -> RemoteSources {

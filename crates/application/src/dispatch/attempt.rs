@@ -7,6 +7,7 @@ use atelier_domain::ports::{ClaimedRun, PromptOutcome, PromptResult, PromptState
 use atelier_domain::run::{RunFailure, RunFailureCode, RunPhase, RunProgress};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use super::backoff::Backoff;
 use super::collection::{Collection, CollectionError};
@@ -53,7 +54,12 @@ impl Attempt<'_> {
             }
             self.stage.reach(StagePoint::Preparing);
         }
+        if let Some(refused) = words::refused_node(&graph, &self.shared.policy) {
+            return Ok(Ending::failed(refused));
+        }
         let paths = self.bring_loras().await?;
+        let placed = self.place_inputs().await?;
+        self.check_inputs(&graph, &placed).await?;
         self.check_loras(&graph, &paths).await?;
         if let Some(wish) = *self.wishes.borrow() {
             return Ok(wish.ending(Vec::new()));
@@ -94,6 +100,7 @@ impl Attempt<'_> {
     }
 
     /// Puts the run's LoRAs on the backend's disk.
+    #[tracing::instrument(name = "sync_loras", skip_all)]
     async fn bring_loras(&self) -> Result<Vec<LoraPath>, Stop> {
         if self.claimed.lora_ids.is_empty() {
             return Ok(Vec::new());
@@ -189,6 +196,7 @@ impl Attempt<'_> {
         }
     }
 
+    #[tracing::instrument(name = "submit", skip_all)]
     async fn submit(&self, graph: &PromptGraph, paths: &[LoraPath]) -> Result<Follower, Stop> {
         let run = self.claimed.run_id;
         let settings = &self.shared.settings;
@@ -290,7 +298,10 @@ impl Attempt<'_> {
             patience: settings.patience,
         };
         let mut wishes = self.wishes.clone();
-        let followed = following.to_the_end(&mut wishes).await;
+        let followed = following
+            .to_the_end(&mut wishes)
+            .instrument(tracing::info_span!("follow"))
+            .await;
         let wish = *wishes.borrow();
         Ok(match (followed, wish) {
             (Followed::Finished(result), wish) => self.collect(result, graph, wish).await,
@@ -307,6 +318,7 @@ impl Attempt<'_> {
         })
     }
 
+    #[tracing::instrument(name = "collect", skip_all)]
     async fn collect(
         &self,
         result: PromptResult,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::ids::RunId;
-use atelier_domain::ports::{BackendReport, ComfyError, QueueError};
+use atelier_domain::ports::{BackendReport, ComfyError, Measurement, QueueError};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -48,7 +48,12 @@ impl Attendance {
                         0
                     }
                 };
-                self.tell(self.station.is_up(), foreign_prompts).await;
+                let answers = self.station.is_up();
+                self.shared.telemetry.record(Measurement::BackendSeen {
+                    backend: self.station.name.clone(),
+                    answers,
+                });
+                self.tell(answers, foreign_prompts).await;
                 sleep(spread(
                     self.shared.ids.as_ref(),
                     self.shared.settings.telling,

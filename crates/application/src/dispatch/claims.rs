@@ -149,7 +149,11 @@ impl Claims {
             user.id = %claimed.user_id,
             run.attempt = claimed.attempt,
             backend = self.station.name,
+            trace_id = tracing::field::Empty,
         );
+        if let Some(parent) = &claimed.trace_parent {
+            self.shared.traces.continue_from(&span, parent);
+        }
         let task = RunTask {
             shared: Arc::clone(&self.shared),
             station: Arc::clone(&self.station),

@@ -2,7 +2,8 @@
 //! other people's file names and server paths
 //! (`reference/comfyui/PROTOCOL.md` section 3).
 
-use atelier_domain::graph::{LoraInput, PromptGraph};
+use atelier_domain::graph::{FileInput, LoraInput, NodePolicy, PromptGraph};
+use atelier_domain::input::Input;
 use atelier_domain::lora::LoraPath;
 use atelier_domain::ports::{LoraFolderError, NodeRejection, PromptRejection};
 use atelier_domain::run::{RunFailure, RunFailureCode};
@@ -130,6 +131,58 @@ pub(super) fn lora_sync(error: &LoraSyncError) -> RunFailure {
             format!("the backend's LoRA folder cannot be used; {operator}"),
         ),
     }
+}
+
+/// What ends a run whose graph has a node that may no longer be used.
+pub(super) fn refused_node(graph: &PromptGraph, policy: &NodePolicy) -> Option<RunFailure> {
+    graph.nodes().find_map(|(id, node)| {
+        let refusal = policy.refusal(node.class_type())?;
+        let message = format!(
+            "node {} is of the class {}, which may not be used here: {}",
+            quoted(id.as_str()),
+            quoted(node.class_type()),
+            refusal.reason()
+        );
+        let failure = RunFailure::new(RunFailureCode::NodeRefused, message);
+        Some(failure.at_node(
+            Some(id.as_str().to_owned()),
+            Some(node.class_type().to_owned()),
+        ))
+    })
+}
+
+pub(super) fn input_gone() -> RunFailure {
+    RunFailure::new(
+        RunFailureCode::InputMissing,
+        "a picture that the run needs is gone; upload it again and run the workflow again",
+    )
+}
+
+pub(super) fn input_not_placed(input: &Input) -> RunFailure {
+    RunFailure::new(
+        RunFailureCode::InputSyncFailed,
+        format!(
+            "the picture {} could not be put on the backend's disk; whoever operates this server \
+             has to look at it",
+            quoted(input.filename.as_str())
+        ),
+    )
+}
+
+pub(super) fn input_not_yours(file: &FileInput) -> RunFailure {
+    RunFailure::new(
+        RunFailureCode::InputMissing,
+        format!(
+            "the input {} of node {} names a file that is none of this run's; upload the picture \
+             and run the workflow again",
+            quoted(file.location.input()),
+            quoted(file.location.node_id().as_str())
+        ),
+    )
+    .at_node(
+        Some(file.location.node_id().as_str().to_owned()),
+        Some(file.class_type.clone()),
+    )
 }
 
 pub(super) fn lora_not_offered(input: &LoraInput) -> RunFailure {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_domain::input::Input;
 use atelier_domain::lora::Lora;
-use atelier_domain::ports::{FinishedUpload, QueueError};
+use atelier_domain::ports::{BlobKey, FinishedUpload, QueueError};
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -18,7 +19,7 @@ const MAX_BATCHES: u32 = 20;
 /// How often answers to requests that nobody repeats any more are looked for.
 const FORGETTING: Duration = Duration::from_mins(10);
 
-/// Why a LoRA was not cleaned away.
+/// Why a LoRA or a picture was not cleaned away.
 #[derive(Debug, Error)]
 enum CleaningError {
     #[error("its object could not be deleted")]
@@ -167,6 +168,48 @@ impl Janitor {
         self.shared.blobs.delete(&lora.blob_key).await?;
         self.shared.loras.forget(lora.id).await?;
         tracing::info!(lora.id = %lora.id, "cleaned a LoRA away");
+        Ok(())
+    }
+
+    /// For ever.
+    pub(super) async fn clean_inputs(&self) {
+        loop {
+            self.pause(self.shared.settings.cleaning).await;
+            for _ in 0..MAX_BATCHES {
+                let cleanable = match self.shared.inputs.cleanable(BATCH).await {
+                    Ok(cleanable) => cleanable,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "pictures to clean away were not looked for"
+                        );
+                        break;
+                    }
+                };
+                let mut cleaned = 0;
+                for input in &cleanable {
+                    match self.clean_input(input).await {
+                        Ok(()) => cleaned += 1,
+                        Err(error) => {
+                            tracing::warn!(input.id = %input.id, error = &error as &dyn std::error::Error, "a picture was not cleaned away; trying again later");
+                        }
+                    }
+                }
+                if cleanable.len() < usize::from(BATCH) || cleaned == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The row goes last, as above.
+    async fn clean_input(&self, input: &Input) -> Result<(), CleaningError> {
+        // A key that is none names no object.
+        if let Ok(key) = BlobKey::parse(input.blob_key.as_str()) {
+            self.shared.blobs.delete(&key).await?;
+        }
+        self.shared.inputs.forget(input.id).await?;
+        tracing::info!(input.id = %input.id, "cleaned a picture away");
         Ok(())
     }
 

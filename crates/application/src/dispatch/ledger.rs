@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use atelier_domain::ids::{ClaimToken, RunId};
 use atelier_domain::ports::{QueueError, RunQueue, RunReport};
+use atelier_domain::run::RunStatus;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
@@ -34,7 +35,7 @@ impl RunLedger {
 
     /// Tells how the run goes on, and does not come back before it is written.
     pub(super) async fn report(&self, report: RunReport) -> Result<(), Gone> {
-        self.persist(&Write::Report(report)).await
+        self.persist(&Write::Report(report)).await.map(drop)
     }
 
     /// Tries once to tell how the run goes on.
@@ -42,17 +43,17 @@ impl RunLedger {
         self.queue.report(self.run, self.token, report).await
     }
 
-    /// Says the last word about the run; the claim ends with it.
-    pub(super) async fn end(&self, ending: Ending) -> Result<(), Gone> {
+    /// Says the last word about the run; the claim ends with it. Says how the run is then.
+    pub(super) async fn end(&self, ending: Ending) -> Result<RunStatus, Gone> {
         self.persist(&Write::End(ending)).await
     }
 
-    async fn persist(&self, write: &Write) -> Result<(), Gone> {
+    async fn persist(&self, write: &Write) -> Result<RunStatus, Gone> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         let mut defects = 0;
         loop {
             match self.write(write).await {
-                Ok(()) => return Ok(()),
+                Ok(status) => return Ok(status),
                 Err(QueueError::ClaimLost) => return Err(Gone::ClaimLost),
                 Err(QueueError::Repo(error)) if defects + 1 >= DEFECT_TRIES => {
                     return Err(Gone::Defect(error));
@@ -69,25 +70,31 @@ impl RunLedger {
         }
     }
 
-    async fn write(&self, write: &Write) -> Result<(), QueueError> {
+    async fn write(&self, write: &Write) -> Result<RunStatus, QueueError> {
         let (queue, run, token) = (&self.queue, self.run, self.token);
         match write {
-            Write::Report(report) => queue.report(run, token, report.clone()).await,
+            Write::Report(report) => {
+                queue.report(run, token, report.clone()).await?;
+                Ok(RunStatus::Running)
+            }
             Write::End(Ending::Completed(outputs)) => {
-                queue.complete(run, token, outputs.clone()).await
+                queue.complete(run, token, outputs.clone()).await?;
+                Ok(RunStatus::Completed)
             }
             Write::End(Ending::Failed(failure, outputs)) => {
                 queue
                     .fail(run, token, failure.clone(), outputs.clone())
-                    .await
+                    .await?;
+                Ok(RunStatus::Failed)
             }
             Write::End(Ending::Cancelled(outputs)) => {
-                queue.cancelled(run, token, outputs.clone()).await
+                queue.cancelled(run, token, outputs.clone()).await?;
+                Ok(RunStatus::Cancelled)
             }
             Write::End(Ending::Released(reason)) => {
                 let status = queue.release(run, token, *reason).await?;
                 tracing::info!(run.status = status.as_str(), ?reason, "gave a run back");
-                Ok(())
+                Ok(status)
             }
         }
     }

@@ -14,7 +14,7 @@
 //!   a lost connection, and after a silence. A socket that tells nothing while
 //!   the records say that a prompt runs is replaced, under a fresh client id.
 //! - The claim loop takes a run while there is room and the backend works, and
-//!   gives it to a task of its own: LoRAs, a last look at what the graph names,
+//!   gives it to a task of its own: LoRAs, pictures, a last look at what the graph names,
 //!   submission under the run's own id, following, collecting. A run that may be
 //!   alive on the backend already is looked up first, and followed if it is.
 //! - The attendant looks whether the backend answers and what is in its queue,
@@ -59,6 +59,7 @@ mod mailbox;
 mod media;
 mod orphans;
 mod output_names;
+mod placing;
 mod reporter;
 mod run_task;
 mod settings;

@@ -1,10 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atelier_domain::ports::{PreviewImage, QueueError, RunPreviews, RunReport};
+use atelier_domain::ports::{
+    Measurement, PreviewImage, QueueError, RunPreviews, RunReport, Telemetry,
+};
 use atelier_domain::run::{RunPhase, RunProgress};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::ending::Gone;
 use super::ledger::RunLedger;
@@ -17,6 +19,7 @@ const FIRST_REPORT: Duration = Duration::from_millis(50);
 pub(super) struct Reporter {
     ledger: RunLedger,
     previews: Arc<dyn RunPreviews>,
+    stopwatch: Stopwatch,
     interval: Duration,
     state: Mutex<State>,
     wake: Notify,
@@ -24,10 +27,29 @@ pub(super) struct Reporter {
     writing: tokio::sync::Mutex<()>,
 }
 
+/// Measures how long a run is in its phases.
+pub(super) struct Stopwatch {
+    pub(super) telemetry: Arc<dyn Telemetry>,
+    pub(super) backend: String,
+}
+
+impl Stopwatch {
+    fn end_phase(&self, state: &mut State) {
+        if let (Some(phase), Some(began)) = (state.phase, state.phase_began.take()) {
+            self.telemetry.record(Measurement::PhaseEnded {
+                backend: self.backend.clone(),
+                phase,
+                took: began.elapsed(),
+            });
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     pending: RunReport,
     phase: Option<RunPhase>,
+    phase_began: Option<Instant>,
     progress: Option<RunProgress>,
     preview: Option<PreviewImage>,
     closed: bool,
@@ -37,11 +59,13 @@ impl Reporter {
     pub(super) fn new(
         ledger: RunLedger,
         previews: Arc<dyn RunPreviews>,
+        stopwatch: Stopwatch,
         interval: Duration,
     ) -> Self {
         Self {
             ledger,
             previews,
+            stopwatch,
             interval,
             state: Mutex::default(),
             wake: Notify::new(),
@@ -65,7 +89,9 @@ impl Reporter {
     pub(super) fn phase(&self, phase: RunPhase) {
         self.change(|state| {
             if state.phase.is_none_or(|known| known < phase) {
+                self.stopwatch.end_phase(state);
                 state.phase = Some(phase);
+                state.phase_began = Some(Instant::now());
                 state.pending.phase = Some(phase);
             }
         });
@@ -116,7 +142,11 @@ impl Reporter {
 
     /// Writes nothing more; waits for a report that is on its way.
     pub(super) async fn close(&self) {
-        self.lock().closed = true;
+        {
+            let mut state = self.lock();
+            state.closed = true;
+            self.stopwatch.end_phase(&mut state);
+        }
         let _writing = self.writing.lock().await;
     }
 
@@ -181,16 +211,25 @@ impl State {
 #[cfg(test)]
 mod tests {
     use atelier_domain::ids::{ClaimToken, RunId};
-    use atelier_domain::ports::{MockRunPreviews, MockRunQueue};
+    use atelier_domain::ports::{MockRunPreviews, MockRunQueue, MockTelemetry};
     use uuid::Uuid;
 
     use super::*;
+    use crate::observation::NotObserved;
 
     fn reporter(queue: MockRunQueue) -> Reporter {
+        measured_reporter(queue, NotObserved)
+    }
+
+    fn measured_reporter(queue: MockRunQueue, telemetry: impl Telemetry + 'static) -> Reporter {
         let (run, token) = (RunId::new(Uuid::nil()), ClaimToken::new(Uuid::nil()));
         let ledger = RunLedger::new(Arc::new(queue), run, token);
         let previews = Arc::new(MockRunPreviews::new());
-        Reporter::new(ledger, previews, Duration::from_mins(1))
+        let stopwatch = Stopwatch {
+            telemetry: Arc::new(telemetry),
+            backend: "gpu-1".to_owned(),
+        };
+        Reporter::new(ledger, previews, stopwatch, Duration::from_mins(1))
     }
 
     /// Lets the reporter write for a second.
@@ -243,5 +282,36 @@ mod tests {
         reporter.progress(RunProgress::default());
 
         a_second(&reporter).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_phase_is_measured_from_its_beginning_to_the_next() {
+        let (sender, measured) = std::sync::mpsc::channel();
+        let mut telemetry = MockTelemetry::new();
+        telemetry
+            .expect_record()
+            .returning(move |measurement| drop(sender.send(measurement)));
+        let reporter = measured_reporter(MockRunQueue::new(), telemetry);
+
+        reporter.phase(RunPhase::Submitting);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        reporter.phase(RunPhase::Executing);
+        reporter.phase(RunPhase::Queued);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        reporter.close().await;
+        reporter.close().await;
+
+        let ended = |phase, seconds| Measurement::PhaseEnded {
+            backend: "gpu-1".to_owned(),
+            phase,
+            took: Duration::from_secs(seconds),
+        };
+        assert_eq!(
+            measured.try_iter().collect::<Vec<_>>(),
+            [
+                ended(RunPhase::Submitting, 2),
+                ended(RunPhase::Executing, 3)
+            ]
+        );
     }
 }

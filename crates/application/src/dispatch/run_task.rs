@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atelier_domain::ports::{ClaimedRun, ReleaseReason};
+use atelier_domain::ports::{ClaimedRun, Measurement, ReleaseReason};
+use atelier_domain::run::{RunFailureCode, RunStatus};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -9,7 +10,7 @@ use super::attempt::Attempt;
 use super::ending::{Ending, Gone, Stop, Wish, make_wish};
 use super::heartbeat::Heartbeat;
 use super::ledger::RunLedger;
-use super::reporter::Reporter;
+use super::reporter::{Reporter, Stopwatch};
 use super::stage::{Stage, StagePoint};
 use super::station::{Shared, Station};
 
@@ -35,6 +36,23 @@ impl RunTask {
         std::future::pending().await
     }
 
+    fn measure(&self, ended: &Ended) {
+        let backend = self.station.name.clone();
+        self.shared.telemetry.record(match ended.status {
+            RunStatus::Pending | RunStatus::Running => Measurement::RunReleased { backend },
+            status => Measurement::RunEnded {
+                backend,
+                status,
+                // One that was given back fails when that happened too often.
+                code: (status == RunStatus::Failed).then(|| {
+                    let code = ended.code.unwrap_or(RunFailureCode::AttemptsExhausted);
+                    code.as_str().to_owned()
+                }),
+                took: self.claimed_at.elapsed(),
+            },
+        });
+    }
+
     /// Works on the run until it is over, given back, or somebody else's.
     ///
     /// Everything happens in one task: when the claim is gone, whatever is under
@@ -44,7 +62,11 @@ impl RunTask {
         let (run, token) = (self.claimed.run_id, self.claimed.token);
         let ledger = RunLedger::new(Arc::clone(&self.shared.queue), run, token);
         let previews = Arc::clone(&self.shared.previews);
-        let reporter = Reporter::new(ledger.clone(), previews, settings.progress);
+        let stopwatch = Stopwatch {
+            telemetry: Arc::clone(&self.shared.telemetry),
+            backend: self.station.name.clone(),
+        };
+        let reporter = Reporter::new(ledger.clone(), previews, stopwatch, settings.progress);
         let stage = Stage::new();
         reporter.go_on_from(self.claimed.progress.clone());
         let wishes = watch::Sender::new(None);
@@ -76,14 +98,15 @@ impl RunTask {
                 let released = async {
                     reporter.close().await;
                     let may_live = stage.may_live();
-                    ledger.end(Ending::Released(ReleaseReason::HandOver { may_live })).await
+                    let release = Ending::Released(ReleaseReason::HandOver { may_live });
+                    ledger.end(release).await.map(|status| Ended { status, code: None })
                 };
                 // After that the lease ends by itself.
                 timeout(LAST_WORD, released).await.unwrap_or(Err(Gone::LeaseOver))
             }
         };
         match outcome {
-            Ok(()) => {}
+            Ok(ended) => self.measure(&ended),
             // The last word took the claim with it before its answer was here.
             Err(Gone::ClaimLost) if stage.is_ending() => {
                 tracing::debug!("a run's end was written, or the claim was lost");
@@ -98,7 +121,13 @@ impl RunTask {
     }
 }
 
-async fn through(attempt: &Attempt<'_>, stage: &Stage) -> Result<(), Gone> {
+/// How a run is when a worker parted with it.
+struct Ended {
+    status: RunStatus,
+    code: Option<RunFailureCode>,
+}
+
+async fn through(attempt: &Attempt<'_>, stage: &Stage) -> Result<Ended, Gone> {
     let ending = match Box::pin(attempt.perform()).await {
         Ok(ending) | Err(Stop::Ended(ending)) => ending,
         Err(Stop::Gone(gone)) => return Err(gone),
@@ -106,7 +135,12 @@ async fn through(attempt: &Attempt<'_>, stage: &Stage) -> Result<(), Gone> {
     stage.reach(StagePoint::Ending);
     attempt.reporter.close().await;
     tell(&ending);
-    attempt.ledger.end(ending).await
+    let code = match &ending {
+        Ending::Failed(failure, _) => Some(failure.code),
+        _ => None,
+    };
+    let status = attempt.ledger.end(ending).await?;
+    Ok(Ended { status, code })
 }
 
 fn tell(ending: &Ending) {

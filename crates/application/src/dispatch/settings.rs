@@ -2,12 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_domain::graph::NodePolicy;
 use atelier_domain::ports::{
-    BACKEND_REPORT_LIFETIME, BlobStore, Clock, ComfyClient, IdGen, LoraCopies, LoraFolder,
-    LoraRepo, LoraUploads, RunPreviews, RunQueue, RunSignals,
+    BACKEND_REPORT_LIFETIME, BlobStore, Clock, ComfyClient, IdGen, InputRepo, LoraCopies,
+    LoraFolder, LoraRepo, LoraUploads, RunPreviews, RunQueue, RunSignals, Telemetry,
 };
 
 use crate::catalogue::CatalogueCache;
+use crate::observation::TraceContext;
 use crate::opaque::opaque_debug;
 use crate::transfers::Transferring;
 
@@ -41,6 +43,10 @@ pub struct WorkerParts {
     pub queue: Arc<dyn RunQueue>,
     /// Where LoRAs are looked up and forgotten.
     pub loras: Arc<dyn LoraRepo>,
+    /// Where pictures are looked up and forgotten.
+    pub inputs: Arc<dyn InputRepo>,
+    /// Which nodes may be used, by now.
+    pub policy: Arc<NodePolicy>,
     /// Uploads in pieces, to clean up behind.
     pub uploads: Arc<dyn LoraUploads>,
     /// Which backends have which LoRAs, and are to get them.
@@ -55,6 +61,10 @@ pub struct WorkerParts {
     pub previews: Arc<dyn RunPreviews>,
     /// Which LoRAs the backends offer; the worker keeps it fresh.
     pub catalogue: Arc<CatalogueCache>,
+    /// Where measurements go.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Ties runs to the traces of the requests that asked for them.
+    pub traces: Arc<dyn TraceContext>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes claim tokens, and the chance that keeps workers out of step.

@@ -2,10 +2,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use atelier_domain::graph::NodePolicy;
 use atelier_domain::ids::LoraId;
 use atelier_domain::ports::{
-    BlobStore, Clock, ComfyClient, ComfyError, IdGen, LoraCopies, LoraFolder, LoraRepo,
-    LoraUploads, PromptState, RunPreviews, RunQueue, RunSignals,
+    BlobStore, Clock, ComfyClient, ComfyError, IdGen, InputRepo, LoraCopies, LoraFolder, LoraRepo,
+    LoraUploads, PromptState, RunPreviews, RunQueue, RunSignals, Telemetry,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -14,6 +15,7 @@ use super::backoff::{Backoff, spread};
 use super::event_link::EventLink;
 use super::settings::{Backend, WorkerSettings};
 use crate::catalogue::CatalogueCache;
+use crate::observation::TraceContext;
 use crate::sync::{LoraSync, LoraSyncParts};
 
 /// How long any single question to a backend may take; single answers take more
@@ -27,12 +29,16 @@ const TRIAL: Duration = Duration::from_secs(30);
 pub(super) struct Shared {
     pub(super) queue: Arc<dyn RunQueue>,
     pub(super) loras: Arc<dyn LoraRepo>,
+    pub(super) inputs: Arc<dyn InputRepo>,
+    pub(super) policy: Arc<NodePolicy>,
     pub(super) uploads: Arc<dyn LoraUploads>,
     pub(super) copies: Arc<dyn LoraCopies>,
     pub(super) blobs: Arc<dyn BlobStore>,
     pub(super) signals: Arc<dyn RunSignals>,
     pub(super) previews: Arc<dyn RunPreviews>,
     pub(super) catalogue: Arc<CatalogueCache>,
+    pub(super) telemetry: Arc<dyn Telemetry>,
+    pub(super) traces: Arc<dyn TraceContext>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn IdGen>,
     pub(super) settings: WorkerSettings,
@@ -96,6 +102,7 @@ impl Station {
         loras: Arc<dyn LoraRepo>,
         copies: Arc<dyn LoraCopies>,
         blobs: Arc<dyn BlobStore>,
+        telemetry: Arc<dyn Telemetry>,
         ids: Arc<dyn IdGen>,
         patience: Duration,
     ) -> Self {
@@ -108,6 +115,7 @@ impl Station {
                 copies,
                 blobs,
                 folder: Arc::clone(&backend.folder),
+                telemetry,
             }),
             name: backend.name,
             client: backend.client,

@@ -34,6 +34,7 @@ impl Worker {
                     Arc::clone(&parts.loras),
                     Arc::clone(&parts.copies),
                     Arc::clone(&parts.blobs),
+                    Arc::clone(&parts.telemetry),
                     Arc::clone(&parts.ids),
                     parts.settings.patience,
                 ))
@@ -44,6 +45,8 @@ impl Worker {
             shared: Arc::new(Shared {
                 queue: parts.queue,
                 loras: parts.loras,
+                inputs: parts.inputs,
+                policy: parts.policy,
                 uploads: parts.uploads,
                 copies: parts.copies,
                 clock: parts.clock,
@@ -51,6 +54,8 @@ impl Worker {
                 signals: parts.signals,
                 previews: parts.previews,
                 catalogue: parts.catalogue,
+                telemetry: parts.telemetry,
+                traces: parts.traces,
                 ids: parts.ids,
                 settings: parts.settings,
                 stations,
@@ -81,6 +86,8 @@ impl Worker {
         background.spawn(async move { forgetting.forget_answers().await }.in_current_span());
         let cleaning = self.janitor();
         background.spawn(async move { cleaning.clean_loras().await }.in_current_span());
+        let cleaning = self.janitor();
+        background.spawn(async move { cleaning.clean_inputs().await }.in_current_span());
         let sweeping = Orphans {
             shared: Arc::clone(&self.shared),
         };

@@ -2,8 +2,11 @@ use atelier_domain::ids::LoraId;
 use atelier_domain::lora::LoraFailure;
 use atelier_domain::ports::{BlobError, Conflict, RepoError};
 use atelier_domain::safetensors::SafetensorsError;
+use atelier_domain::usage::QuotaExceeded;
 use atelier_domain::validation::Violation;
 use thiserror::Error;
+
+use crate::allowance::AllowanceError;
 
 /// Why a LoRA was not taken in.
 #[derive(Debug, Error)]
@@ -23,6 +26,9 @@ pub enum UploadLoraError {
         /// How many bytes a file may have.
         limit_bytes: u64,
     },
+    /// The actor's LoRAs would take more than they may.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// The bytes are not those that were promised; the text says what differs.
     #[error("{0}")]
     WrongBytes(String),
@@ -49,6 +55,15 @@ impl From<RepoError> for UploadLoraError {
         match error {
             RepoError::Conflict(Conflict::LoraFilename) => Self::FilenameTaken { existing: None },
             other => Self::Repo(other),
+        }
+    }
+}
+
+impl From<AllowanceError> for UploadLoraError {
+    fn from(error: AllowanceError) -> Self {
+        match error {
+            AllowanceError::Exceeded(exceeded) => Self::Quota(exceeded),
+            AllowanceError::Repo(error) => Self::Repo(error),
         }
     }
 }
@@ -85,6 +100,7 @@ impl UploadLoraError {
             Self::NotSafetensors(reason) => ("not_safetensors", reason.clone()),
             Self::WrongBytes(reason) => ("wrong_bytes", reason.clone()),
             Self::TooLarge { .. } => ("too_large", self.to_string()),
+            Self::Quota(exceeded) => ("quota_exceeded", exceeded.to_string()),
             Self::FilenameTaken { .. } | Self::ReservationLost => ("taken", self.to_string()),
             Self::Repo(_) | Self::Blob(_) => (
                 "storage_failed",

@@ -9,6 +9,7 @@ use atelier_domain::ports::{
     Clock, Conflict, IdGen, ImportOutcome, ImportTerms, LoraRepo, LoraTransfers, NewImport,
     RemoteError, RemoteFile, RemoteSource, RemoteToken, RepoError,
 };
+use atelier_domain::usage::QuotaExceeded;
 use atelier_domain::validation::Violation;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -17,6 +18,7 @@ use tracing::Instrument as _;
 use super::UploadLoraError;
 use super::details::LoraDetails;
 use super::upload::{default_name, latest};
+use crate::allowance::{Allowance, AllowanceError};
 use crate::opaque::opaque_debug;
 use crate::transfers::Transferring;
 
@@ -88,6 +90,9 @@ pub enum ImportLoraError {
         /// How many bytes a file may have.
         limit_bytes: u64,
     },
+    /// The actor's LoRAs would take more than they may.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// The actor has a LoRA of that filename.
     #[error("there is a LoRA of that filename already")]
     FilenameTaken {
@@ -109,6 +114,15 @@ pub enum ImportLoraError {
     /// The repository failed.
     #[error(transparent)]
     Repo(#[from] RepoError),
+}
+
+impl From<AllowanceError> for ImportLoraError {
+    fn from(error: AllowanceError) -> Self {
+        match error {
+            AllowanceError::Exceeded(exceeded) => Self::Quota(exceeded),
+            AllowanceError::Repo(error) => Self::Repo(error),
+        }
+    }
 }
 
 impl From<UploadLoraError> for ImportLoraError {
@@ -141,6 +155,8 @@ pub struct ImportLora {
     pub max_bytes: u64,
     /// How many unfinished imports one person may have.
     pub max_unfinished: u32,
+    /// What one person may take up.
+    pub allowance: Allowance,
     /// What goes on after the request is spawned here.
     pub io: Handle,
 }
@@ -226,6 +242,9 @@ impl ImportLora {
             Some(lora) if is_same(&lora) => return Ok(Imported::Same(Box::new(lora))),
             other => other.map(|lora| lora.id),
         };
+        self.allowance
+            .loras(actor, file.size_bytes.unwrap_or(1))
+            .await?;
         let idempotency = once.map(|(request, answer)| {
             let answer = answer(&new.reserved(actor.user_id()));
             (request, answer)

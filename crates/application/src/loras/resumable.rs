@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use super::UploadLoraError;
 use super::details::LoraDetails;
 use super::upload::{default_name, latest};
+use crate::allowance::Allowance;
 use crate::opaque::opaque_debug;
 
 /// How much uploads in pieces may take.
@@ -126,6 +127,8 @@ pub struct ResumableUploads {
     pub ids: Arc<dyn IdGen>,
     /// How much uploads may take.
     pub limits: UploadLimits,
+    /// What one person may take up.
+    pub allowance: Allowance,
     /// What goes on after its request was given up is spawned here.
     pub io: Handle,
 }
@@ -138,7 +141,7 @@ impl ResumableUploads {
     /// # Errors
     /// [`UploadLoraError::Invalid`] with pointers `/filename`, `/length`,
     /// `/name`, `/description`, `/tags/0`; [`UploadLoraError::TooLarge`];
-    /// [`UploadLoraError::FilenameTaken`].
+    /// [`UploadLoraError::FilenameTaken`]; [`UploadLoraError::Quota`].
     #[tracing::instrument(skip_all, fields(user.id = %actor.user_id()))]
     pub async fn create(
         &self,
@@ -184,8 +187,25 @@ impl ResumableUploads {
                     existing: existing.map(|lora| lora.id),
                 })
             }
-            created => Ok(created?),
+            created => {
+                let created = created?;
+                self.check_quota(actor, created.lora_id).await?;
+                Ok(created)
+            }
         }
+    }
+
+    /// The upload counts by now, so that several at once do not pass the quota
+    /// together; one that does is taken back.
+    async fn check_quota(&self, actor: &Actor, id: LoraId) -> Result<(), UploadLoraError> {
+        let Err(error) = self.allowance.loras(actor, 0).await else {
+            return Ok(());
+        };
+        if let Err(error) = self.terminate(actor, id).await {
+            // It expires after a while.
+            tracing::warn!(lora.id = %id, error = &error as &dyn std::error::Error, "an upload beyond its owner's quota was not taken back");
+        }
+        Err(error.into())
     }
 
     /// Looks an upload up.

@@ -19,6 +19,7 @@ use super::comparing::Comparing;
 use super::details::{CheckedDetails, LoraDetails};
 use super::intake::Intake;
 use super::receiving::Received;
+use crate::allowance::Allowance;
 use crate::opaque::opaque_debug;
 
 /// After so long the row is told how far the upload is.
@@ -44,6 +45,8 @@ pub struct UploadLora {
     pub ids: Arc<dyn IdGen>,
     /// How many bytes a file may have.
     pub max_bytes: u64,
+    /// What one person may take up.
+    pub allowance: Allowance,
 }
 
 opaque_debug!(UploadLora);
@@ -67,7 +70,8 @@ impl UploadLora {
     ///
     /// # Errors
     /// [`UploadLoraError::Invalid`] for the file's name,
-    /// [`UploadLoraError::FilenameTaken`], [`UploadLoraError::TooLarge`].
+    /// [`UploadLoraError::FilenameTaken`], [`UploadLoraError::TooLarge`],
+    /// [`UploadLoraError::Quota`].
     #[tracing::instrument(skip_all, fields(user.id = %actor.user_id()))]
     pub async fn begin(
         &self,
@@ -109,9 +113,16 @@ impl UploadLora {
         };
         let reservation = Reservation {
             loras: Arc::clone(&self.loras),
+            allowance: self.allowance.clone(),
             actor,
             id: lora.id,
         };
+        // The place counts by now, so that several uploads at once do not pass the quota together.
+        if let Err(error) = self.allowance.loras(&reservation.actor, 0).await {
+            let error = UploadLoraError::from(error);
+            reservation.give_up(error.failure()).await;
+            return Err(error);
+        }
         match Intake::open(&self.blobs, &lora.blob_key, self.max_bytes).await {
             Ok(intake) => Ok(LoraUpload(Stage::Storing(Box::new(Storing {
                 reservation: Some(reservation),
@@ -323,6 +334,7 @@ impl Storing {
         let Some(reservation) = &self.reservation else {
             return Err(UploadLoraError::ReservationLost);
         };
+        reservation.check_quota(received.file_size).await?;
         let received = ReceivedLora {
             name: details.name.unwrap_or_else(|| self.name.clone()),
             description: details.description,
@@ -401,11 +413,27 @@ impl Drop for Storing {
 /// The place that is kept for a file.
 struct Reservation {
     loras: Arc<dyn LoraRepo>,
+    allowance: Allowance,
     actor: Actor,
     id: LoraId,
 }
 
 impl Reservation {
+    /// Whether the whole file fits, whose size nobody need have told before.
+    async fn check_quota(&self, file_size: u64) -> Result<(), UploadLoraError> {
+        if self.allowance.quotas.lora_bytes.is_none() {
+            return Ok(());
+        }
+        let recorded = self
+            .loras
+            .record_progress(&self.actor, self.id, file_size)
+            .await?;
+        if recorded != WriteOutcome::Done(()) {
+            return Err(UploadLoraError::ReservationLost);
+        }
+        Ok(self.allowance.loras(&self.actor, 0).await?)
+    }
+
     async fn give_up(self, failure: LoraFailure) {
         if let Err(error) = self.loras.mark_failed(&self.actor, self.id, failure).await {
             // It counts as abandoned after a while and is cleaned then.

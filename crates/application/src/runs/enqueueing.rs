@@ -6,7 +6,11 @@ use atelier_domain::actor::Actor;
 use atelier_domain::idempotency::{EarlierRequest, IdempotentRequest, StoredAnswer};
 use atelier_domain::ports::{EnqueueOutcome, EnqueueTerms, RepoError, RunRepo};
 use atelier_domain::run::{NewRun, Run};
+use atelier_domain::usage::QuotaExceeded;
 use thiserror::Error;
+
+use crate::allowance::{Allowance, AllowanceError};
+use crate::observation::MAX_TRACE_PARENT;
 
 /// Makes the answer to a request out of the run that it asked for.
 pub type RunAnswer<'a> = &'a (dyn Fn(&Run) -> StoredAnswer + Send + Sync);
@@ -60,9 +64,27 @@ pub enum EnqueueError {
         /// How many may wait.
         limit: u32,
     },
+    /// What the person's runs left takes as much as it may.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// A repository failed.
     #[error(transparent)]
     Repo(#[from] RepoError),
+}
+
+impl From<AllowanceError> for EnqueueError {
+    fn from(error: AllowanceError) -> Self {
+        match error {
+            AllowanceError::Exceeded(exceeded) => Self::Quota(exceeded),
+            AllowanceError::Repo(error) => Self::Repo(error),
+        }
+    }
+}
+
+/// A `traceparent`, unless it is too long to be one: a trace that breaks off is no reason to
+/// refuse a run.
+pub(super) fn sound_trace_parent(given: Option<String>) -> Option<String> {
+    given.filter(|text| (1..=MAX_TRACE_PARENT).contains(&text.len()) && text.is_ascii())
 }
 
 /// The answer that an earlier request under the same key got, if there was one.
@@ -81,11 +103,13 @@ pub(super) async fn earlier_answer(
 /// Puts a run into the queue, together with its answer.
 pub(super) async fn enqueue(
     runs: &dyn RunRepo,
+    allowance: &Allowance,
     actor: &Actor,
     new: NewRun,
     max_pending: u32,
     once: Option<OnceOnly<'_>>,
 ) -> Result<Submission, EnqueueError> {
+    allowance.outputs(actor).await?;
     let idempotency = once.map(|once| {
         let answer = (once.answer)(&new.pending(actor.user_id()));
         (once.request, answer)

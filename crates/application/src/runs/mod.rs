@@ -4,7 +4,9 @@
 mod await_run;
 mod enqueueing;
 mod feed;
+mod file_references;
 mod follow;
+mod judging;
 mod limits;
 mod lora_references;
 mod preflight;

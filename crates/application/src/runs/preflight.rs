@@ -3,19 +3,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::actor::Actor;
-use atelier_domain::graph::{Address, PromptGraph, has_model_extension};
+use atelier_domain::graph::{Address, NodePolicy, PromptGraph, has_model_extension};
 use atelier_domain::ids::{LoraId, RunId, WorkflowId};
 use atelier_domain::lora::{BaseModel, BaseModelFamily, Lora};
 use atelier_domain::ports::{
-    CopyState, IdGen, LoraCatalogue, LoraCopies, LoraCopy, LoraRepo, RepoError, WorkflowRepo,
+    CopyState, IdGen, InputRepo, LoraCatalogue, LoraCopies, LoraCopy, LoraRepo, RepoError,
+    WorkflowRepo,
 };
 use atelier_domain::validation::Violation;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::timeout;
 
+use super::file_references::FileReferences;
+use super::judging::{GRAPH, Judging, under_graph};
 use super::lora_references::{LoraMeaning, LoraReferences, Resolved};
-use super::submit::{GRAPH, faults_of, under_graph};
 use crate::catalogue::CatalogueCache;
 use crate::opaque::opaque_debug;
 
@@ -29,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preflight {
     /// What keeps the workflow from being run as it stands; pointers
-    /// `/workflow_json/{node}/inputs/{input}`. Parameters may mend some of it.
+    /// `/workflow_json/{node}/inputs/{input}`, and `/workflow_json/{node}/class_type`
+    /// for nodes that may not be used. Parameters may mend some of it.
     pub faults: Vec<Violation>,
     /// What would run, but perhaps not as meant; pointers as above.
     pub warnings: Vec<Violation>,
@@ -121,6 +124,10 @@ pub struct PreflightWorkflow {
     pub workflows: Arc<dyn WorkflowRepo>,
     /// Where the actor's LoRAs are looked up.
     pub loras: Arc<dyn LoraRepo>,
+    /// Where the actor's pictures are looked up.
+    pub inputs: Arc<dyn InputRepo>,
+    /// Which nodes may be used.
+    pub policy: Arc<NodePolicy>,
     /// Which backends have them already.
     pub copies: Arc<dyn LoraCopies>,
     /// What the backends offer.
@@ -153,9 +160,22 @@ impl PreflightWorkflow {
             actor,
         };
         let resolved = references.resolve(&graph).await?;
-        let mut faults: Vec<Violation> = under_graph(&resolved.violations);
-        let run = RunId::new(self.ids.new_id());
-        faults_of(&graph, &resolved, actor.user_id(), run, &mut faults);
+        let files = FileReferences {
+            inputs: self.inputs.as_ref(),
+            catalogue: &self.catalogue,
+            actor,
+        };
+        let files = files.resolve(&graph).await?;
+        let mut faults: Vec<Violation> = Vec::new();
+        let judging = Judging {
+            graph: &graph,
+            loras: &resolved,
+            files: &files,
+            policy: &self.policy,
+            owner: actor.user_id(),
+            run: RunId::new(self.ids.new_id()),
+        };
+        judging.isolated(&mut faults);
         let ids = resolved.ids();
         let copies = if ids.is_empty() {
             Vec::new()

@@ -2,17 +2,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
-use atelier_domain::graph::PromptGraph;
-use atelier_domain::ids::{LoraId, RunId};
+use atelier_domain::graph::{NodePolicy, PromptGraph};
+use atelier_domain::ids::{InputId, LoraId, RunId};
 use atelier_domain::lora::{LoraPath, LoraStatus};
-use atelier_domain::ports::{Clock, IdGen, LoraRepo, RepoError, RunRepo};
+use atelier_domain::ports::{Clock, IdGen, InputRepo, LoraRepo, RepoError, RunRepo};
 use atelier_domain::run::{NewRun, RunBlueprint, RunPriority, RunStatus};
 use atelier_domain::validation::Violation;
 use thiserror::Error;
 
-use super::enqueueing::{EnqueueError, OnceOnly, Submission, earlier_answer, enqueue};
+use super::enqueueing::{
+    EnqueueError, OnceOnly, Submission, earlier_answer, enqueue, sound_trace_parent,
+};
+use super::file_references::FileReferences;
+use super::judging::{GRAPH, under_graph};
 use super::limits::RunLimits;
-use super::submit::{GRAPH, under_graph};
+use crate::allowance::Allowance;
 use crate::catalogue::{CatalogueCache, lora_input_table};
 use crate::opaque::opaque_debug;
 
@@ -25,6 +29,8 @@ pub struct RetryRequest<'a> {
     /// How long it may take once it is begun, in whole seconds; `None` for as
     /// long as the earlier run.
     pub timeout_s: Option<u32>,
+    /// The trace that the request belongs to, as a W3C `traceparent`.
+    pub trace_parent: Option<String>,
     /// If the request is to be carried out once, however often it comes.
     pub once: Option<OnceOnly<'a>>,
 }
@@ -40,9 +46,10 @@ pub enum RetryRunError {
     #[error("the run is {}", .0.as_str())]
     NotFinished(RunStatus),
     /// Everything that keeps the run from being repeated; pointers
-    /// `/workflow_json/{node}/inputs/{input}` for LoRAs that are gone, empty
-    /// where no input names them, `/timeout_s` for a run that would take too
-    /// long.
+    /// `/workflow_json/{node}/inputs/{input}` for LoRAs and pictures that are
+    /// gone, empty where no input names them, `/workflow_json/{node}/class_type`
+    /// for nodes that may no longer be used, `/timeout_s` for a run that would
+    /// take too long.
     #[error("the run cannot be repeated")]
     Invalid(Vec<Violation>),
     /// The queue did not take the run.
@@ -57,13 +64,17 @@ impl From<RepoError> for RetryRunError {
 }
 
 /// Puts into the queue again what an earlier run did: the same graph with the
-/// same values, on the very same LoRAs.
+/// same values, on the very same LoRAs and pictures.
 #[derive(Clone)]
 pub struct RetryRun {
     /// Where the earlier run is read, and the queue.
     pub runs: Arc<dyn RunRepo>,
     /// Where the run's LoRAs are looked up.
     pub loras: Arc<dyn LoraRepo>,
+    /// Where the run's pictures are looked up.
+    pub inputs: Arc<dyn InputRepo>,
+    /// Which nodes may be used.
+    pub policy: Arc<NodePolicy>,
     /// Which inputs take LoRAs.
     pub catalogue: Arc<CatalogueCache>,
     /// Tells when.
@@ -72,6 +83,8 @@ pub struct RetryRun {
     pub ids: Arc<dyn IdGen>,
     /// How much anybody may ask for.
     pub limits: RunLimits,
+    /// What one person may take up.
+    pub allowance: Allowance,
 }
 
 opaque_debug!(RetryRun);
@@ -85,6 +98,7 @@ impl RetryRun {
     /// # Errors
     /// [`RetryRunError::Invalid`] with everything that is wrong at once.
     #[tracing::instrument(
+        name = "runs.retry",
         skip_all,
         fields(user.id = %actor.user_id(), run.retry_of = %earlier, run.id = tracing::field::Empty)
     )]
@@ -107,7 +121,7 @@ impl RetryRun {
         }
         let id = RunId::new(self.ids.new_id());
         tracing::Span::current().record("run.id", tracing::field::display(id));
-        let (graph, timeout_s) = self.prepare(actor, id, &blueprint, &request).await?;
+        let (graph, input_ids, timeout_s) = self.prepare(actor, id, &blueprint, &request).await?;
         let new = NewRun {
             id,
             workflow_id: blueprint.workflow_id,
@@ -115,15 +129,23 @@ impl RetryRun {
             graph: graph.to_json(),
             nodes_total: blueprint.nodes_total,
             lora_ids: blueprint.lora_ids,
+            input_ids,
             checkpoint: blueprint.checkpoint,
             priority: request.priority.unwrap_or(blueprint.priority),
             timeout_s,
             retry_of: Some(earlier),
-            input_ids: Vec::new(),
-            trace_parent: None,
+            trace_parent: sound_trace_parent(request.trace_parent),
             created_at: self.clock.now(),
         };
-        Ok(enqueue(runs, actor, new, self.limits.max_pending, request.once).await?)
+        Ok(enqueue(
+            runs,
+            &self.allowance,
+            actor,
+            new,
+            self.limits.max_pending,
+            request.once,
+        )
+        .await?)
     }
 
     async fn prepare(
@@ -132,21 +154,29 @@ impl RetryRun {
         id: RunId,
         blueprint: &RunBlueprint,
         request: &RetryRequest<'_>,
-    ) -> Result<(PromptGraph, u32), RetryRunError> {
+    ) -> Result<(PromptGraph, Vec<InputId>, u32), RetryRunError> {
         let invalid = |violations: Vec<Violation>| RetryRunError::Invalid(under_graph(&violations));
         let graph = blueprint.graph.parse().map_err(invalid)?;
-        let mut violations = self
-            .missing_loras(actor, &graph, &blueprint.lora_ids)
-            .await?;
+        let mut violations = under_graph(&graph.policy_violations(&self.policy));
+        let missing = self.missing_loras(actor, &graph, &blueprint.lora_ids);
+        violations.extend(missing.await?);
+        let files = FileReferences {
+            inputs: self.inputs.as_ref(),
+            catalogue: &self.catalogue,
+            actor,
+        };
+        let files = files.resolve(&graph).await?;
+        violations.extend(under_graph(&files.violations));
         let timeout_s = self
             .limits
             .timeout_again_s(request.timeout_s, blueprint.timeout_s);
         violations.extend(timeout_s.as_ref().err().cloned());
         let moved = graph
-            .isolate_outputs(actor.user_id(), id)
+            .with_input_files(&files.paths)
+            .and_then(|graph| graph.isolate_outputs(actor.user_id(), id))
             .map_err(invalid)?;
         match timeout_s {
-            Ok(timeout_s) if violations.is_empty() => Ok((moved, timeout_s)),
+            Ok(timeout_s) if violations.is_empty() => Ok((moved, files.ids(), timeout_s)),
             _ => Err(RetryRunError::Invalid(violations)),
         }
     }

@@ -1,22 +1,24 @@
 use std::sync::Arc;
 
 use atelier_domain::actor::Actor;
-use atelier_domain::graph::PromptGraph;
-use atelier_domain::ids::{RunId, UserId, WorkflowId};
-use atelier_domain::ports::{Clock, IdGen, LoraRepo, RepoError, RunRepo, WorkflowRepo};
+use atelier_domain::graph::{NodePolicy, PromptGraph};
+use atelier_domain::ids::{InputId, LoraId, RunId, WorkflowId};
+use atelier_domain::ports::{Clock, IdGen, InputRepo, LoraRepo, RepoError, RunRepo, WorkflowRepo};
 use atelier_domain::run::{NewRun, RunPriority};
 use atelier_domain::validation::{Violation, pointer_token};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::enqueueing::{EnqueueError, OnceOnly, Submission, earlier_answer, enqueue};
+use super::enqueueing::{
+    EnqueueError, OnceOnly, Submission, earlier_answer, enqueue, sound_trace_parent,
+};
+use super::file_references::FileReferences;
+use super::judging::{Judging, under_graph};
 use super::limits::RunLimits;
-use super::lora_references::{LoraReferences, Resolved};
+use super::lora_references::LoraReferences;
+use crate::allowance::Allowance;
 use crate::catalogue::CatalogueCache;
 use crate::opaque::opaque_debug;
-
-/// Where the graph stands in what violations point into.
-pub(super) const GRAPH: &str = "/workflow_json";
 
 /// How a workflow is to be run.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct SubmitRequest<'a> {
     /// How long it may take once it is begun, in whole seconds; `None` for the
     /// default.
     pub timeout_s: Option<u32>,
+    /// The trace that the request belongs to, as a W3C `traceparent`.
+    pub trace_parent: Option<String>,
     /// If the request is to be carried out once, however often it comes.
     pub once: Option<OnceOnly<'a>>,
 }
@@ -42,6 +46,7 @@ pub enum SubmitRunError {
     /// Everything that keeps the graph from running; pointers
     /// `/input_params/{key}` for parameters that cannot be bound,
     /// `/workflow_json/{node}/inputs/{input}` for what the graph then holds,
+    /// `/workflow_json/{node}/class_type` for nodes that may not be used,
     /// `/timeout_s` for a run that would take too long.
     #[error("the workflow cannot run like this")]
     Invalid(Vec<Violation>),
@@ -64,6 +69,10 @@ pub struct SubmitRun {
     pub workflows: Arc<dyn WorkflowRepo>,
     /// Where the actor's LoRAs are looked up.
     pub loras: Arc<dyn LoraRepo>,
+    /// Where the actor's pictures are looked up.
+    pub inputs: Arc<dyn InputRepo>,
+    /// Which nodes may be used.
+    pub policy: Arc<NodePolicy>,
     /// The queue.
     pub runs: Arc<dyn RunRepo>,
     /// Which LoRAs ComfyUI offers by itself.
@@ -74,6 +83,8 @@ pub struct SubmitRun {
     pub ids: Arc<dyn IdGen>,
     /// How much anybody may ask for.
     pub limits: RunLimits,
+    /// What one person may take up.
+    pub allowance: Allowance,
 }
 
 opaque_debug!(SubmitRun);
@@ -81,15 +92,16 @@ opaque_debug!(SubmitRun);
 /// A graph that may run.
 struct Prepared {
     graph: PromptGraph,
-    lora_ids: Vec<atelier_domain::ids::LoraId>,
+    lora_ids: Vec<LoraId>,
+    input_ids: Vec<InputId>,
 }
 
 impl SubmitRun {
     /// Puts a run of the workflow into the queue, for the actor.
     ///
     /// The workflow may be somebody else's public one; LoRAs are always the
-    /// actor's. The graph is bound, its LoRA inputs are rewritten to exact
-    /// paths and its outputs sent to the run's own folder; nothing that cannot
+    /// actor's, and so are pictures. The graph is bound, its LoRA and file inputs
+    /// are rewritten to exact paths and its outputs sent to the run's own folder; nothing that cannot
     /// be resolved to the actor's or the system's files gets into the queue.
     ///
     /// A request that came before, under the same key, is answered as it was
@@ -98,6 +110,7 @@ impl SubmitRun {
     /// # Errors
     /// [`SubmitRunError::Invalid`] with everything that is wrong at once.
     #[tracing::instrument(
+        name = "runs.submit",
         skip_all,
         fields(user.id = %actor.user_id(), workflow.id = %workflow_id, run.id = tracing::field::Empty)
     )]
@@ -129,14 +142,22 @@ impl SubmitRun {
             checkpoint: prepared.graph.checkpoint().map(str::to_owned),
             graph: prepared.graph.to_json(),
             lora_ids: prepared.lora_ids,
+            input_ids: prepared.input_ids,
             priority: request.priority,
             timeout_s,
             retry_of: None,
-            input_ids: Vec::new(),
-            trace_parent: None,
+            trace_parent: sound_trace_parent(request.trace_parent),
             created_at: self.clock.now(),
         };
-        Ok(enqueue(runs, actor, new, self.limits.max_pending, request.once).await?)
+        Ok(enqueue(
+            runs,
+            &self.allowance,
+            actor,
+            new,
+            self.limits.max_pending,
+            request.once,
+        )
+        .await?)
     }
 
     async fn prepare(
@@ -160,50 +181,32 @@ impl SubmitRun {
             actor,
         };
         let resolved = references.resolve(&bound).await?;
-        violations.extend(under_graph(&resolved.violations));
-        let isolated = faults_of(&bound, &resolved, actor.user_id(), run, &mut violations);
-        match (isolated, timeout_s) {
+        let files = FileReferences {
+            inputs: self.inputs.as_ref(),
+            catalogue: &self.catalogue,
+            actor,
+        };
+        let files = files.resolve(&bound).await?;
+        let judging = Judging {
+            graph: &bound,
+            loras: &resolved,
+            files: &files,
+            policy: &self.policy,
+            owner: actor.user_id(),
+            run,
+        };
+        match (judging.isolated(&mut violations), timeout_s) {
             (Some(graph), Ok(timeout_s)) if violations.is_empty() => {
-                let lora_ids = resolved.ids();
-                Ok((Prepared { graph, lora_ids }, timeout_s))
+                let prepared = Prepared {
+                    graph,
+                    lora_ids: resolved.ids(),
+                    input_ids: files.ids(),
+                };
+                Ok((prepared, timeout_s))
             }
             _ => Err(SubmitRunError::Invalid(violations)),
         }
     }
-}
-
-/// Puts the resolved LoRAs into the graph and its outputs into the run's own
-/// folder; `None` where that cannot be done. Adds what is wrong to `violations`,
-/// but for what is said already.
-pub(super) fn faults_of(
-    graph: &PromptGraph,
-    resolved: &Resolved,
-    owner: UserId,
-    run: RunId,
-    violations: &mut Vec<Violation>,
-) -> Option<PromptGraph> {
-    let isolated = graph
-        .with_loras(&resolved.paths)
-        .and_then(|graph| graph.isolate_outputs(owner, run));
-    let faults = graph.file_name_violations(owner);
-    for fault in faults
-        .into_iter()
-        .chain(isolated.as_ref().err().into_iter().flatten().cloned())
-    {
-        let fault = fault.under(GRAPH);
-        if !violations.iter().any(|known| is_within(known, &fault)) {
-            violations.push(fault);
-        }
-    }
-    isolated.ok()
-}
-
-/// Whether `known` is about the same value as `fault`, or about a part of it.
-fn is_within(known: &Violation, fault: &Violation) -> bool {
-    known
-        .pointer
-        .strip_prefix(&fault.pointer)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Binds what can be bound, so that the rest of the graph is judged as well;
@@ -228,10 +231,4 @@ fn bind(
             stored.bind(&good).ok()
         }
     }
-}
-
-/// The same violations, of the graph in the workflow.
-pub(super) fn under_graph(violations: &[Violation]) -> Vec<Violation> {
-    let violations = violations.iter().cloned();
-    violations.map(|fault| fault.under(GRAPH)).collect()
 }

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use atelier_domain::ports::{
     BlobError, BlobKey, BlobStore, ByteRange, ByteStream, InstallStart, LoraFile, LoraInstall,
+    Measurement,
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::StreamExt as _;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::CopyError;
 use super::room::Room;
@@ -44,6 +45,7 @@ pub(super) async fn copy(
     done: &AtomicU64,
 ) -> Result<(), CopyError> {
     let expected_bytes = copying.file.size_bytes;
+    let began = Instant::now();
     // Another process may be at the same file for as long as a copy takes.
     let install = match room.begin(copying.file).await? {
         InstallStart::Begun(install) => install,
@@ -73,6 +75,11 @@ pub(super) async fn copy(
     let install = written?;
     read?;
     timeout(FINISH, install.finish()).await.map_err(stalled)??;
+    room.telemetry.record(Measurement::LoraCopied {
+        backend: room.backend.clone(),
+        bytes: expected_bytes,
+        took: began.elapsed(),
+    });
     tracing::info!("installed a LoRA");
     Ok(())
 }

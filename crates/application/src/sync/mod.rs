@@ -13,7 +13,7 @@ use std::time::Duration;
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{Lora, LoraPath};
 use atelier_domain::ports::{
-    BlobStore, FolderUsage, LoraCopies, LoraFile, LoraFolder, LoraPresence, LoraRepo,
+    BlobStore, FolderUsage, LoraCopies, LoraFile, LoraFolder, LoraPresence, LoraRepo, Telemetry,
 };
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -44,6 +44,8 @@ pub struct LoraSyncParts {
     pub blobs: Arc<dyn BlobStore>,
     /// Where they go.
     pub folder: Arc<dyn LoraFolder>,
+    /// Where measurements go.
+    pub telemetry: Arc<dyn Telemetry>,
 }
 
 impl fmt::Debug for LoraSyncParts {
@@ -112,6 +114,7 @@ impl LoraSync {
                 folder: parts.folder,
                 loras: Arc::clone(&parts.loras),
                 copies: parts.copies,
+                telemetry: parts.telemetry,
                 evictions: AtomicU64::new(0),
                 making: tokio::sync::Mutex::default(),
             }),

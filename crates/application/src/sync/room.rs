@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use atelier_domain::ports::{
     InstallStart, InstalledLora, LoraCopies, LoraFile, LoraFolder, LoraFolderError, LoraRepo,
+    Telemetry,
 };
 
 use super::error::CopyError;
@@ -16,6 +17,7 @@ pub(super) struct Room {
     pub(super) folder: Arc<dyn LoraFolder>,
     pub(super) loras: Arc<dyn LoraRepo>,
     pub(super) copies: Arc<dyn LoraCopies>,
+    pub(super) telemetry: Arc<dyn Telemetry>,
     /// How many files were evicted so far.
     pub(super) evictions: AtomicU64,
     /// One makes room at a time, or two evict for the same need.

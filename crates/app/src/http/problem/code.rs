@@ -53,10 +53,14 @@ problem_codes! {
     IdempotencyKeyInUse = "idempotency-key-in-use", CONFLICT, "The request is being answered already";
     /// The key was used for another request.
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The key was used for another request";
+    /// A personal token that does not reach so far.
+    InsufficientScope = "insufficient-scope", FORBIDDEN, "The token does not reach so far";
     /// A defect of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong here";
     /// A segment of the path that should be an id and is none.
     InvalidId = "invalid-id", BAD_REQUEST, "The path holds something that is not an id";
+    /// No such input picture, or not the sender's.
+    InputNotFound = "input-not-found", NOT_FOUND, "There is no such input file";
     /// A body that is no JSON.
     InvalidJson = "invalid-json", BAD_REQUEST, "The body is not JSON";
     /// A body that is no `multipart/form-data`.
@@ -79,6 +83,8 @@ problem_codes! {
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// `If-Match` names another revision.
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "It was changed in the meantime";
+    /// The sender takes up as much as may be.
+    QuotaExceeded = "quota-exceeded", FORBIDDEN, "You have no room left";
     /// `Range` names no byte of the thing.
     RangeNotSatisfiable = "range-not-satisfiable", RANGE_NOT_SATISFIABLE, "The range lies outside";
     /// The body came too slowly.
@@ -97,10 +103,16 @@ problem_codes! {
     SourceUnauthorized = "source-unauthorized", UNPROCESSABLE_ENTITY, "The credential does not open the file";
     /// The object store has no room left.
     StorageFull = "storage-full", INSUFFICIENT_STORAGE, "The storage is full";
+    /// No such personal token, or not the sender's.
+    TokenNotFound = "token-not-found", NOT_FOUND, "There is no such token";
     /// The sender has as many imports under way as may be.
     TooManyImports = "too-many-imports", TOO_MANY_REQUESTS, "Too many of your imports are under way";
     /// The sender has as many runs waiting as may be.
     TooManyPendingRuns = "too-many-pending-runs", TOO_MANY_REQUESTS, "Too many of your runs are waiting";
+    /// The sender asks more often than may be.
+    TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "You ask too often";
+    /// The sender has as many personal tokens as may be.
+    TooManyTokens = "too-many-tokens", CONFLICT, "You have too many tokens";
     /// Nobody is signed in.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "You are not signed in";
     /// Something that the server needs cannot be reached just now.

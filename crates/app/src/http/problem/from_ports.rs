@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
+use atelier_application::identity::{CreateTokenError, SignInError};
+use atelier_application::inputs::UploadInputError;
 use atelier_application::loras::{ImportLoraError, ResumableError, UploadLoraError};
 use atelier_application::runs::{EnqueueError, PreflightError, RetryRunError, SubmitRunError};
 use atelier_application::workflows::WorkflowError;
 use atelier_domain::ids::LoraId;
-use atelier_domain::ports::{BlobError, Conflict, IdentityError, RepoError};
+use atelier_domain::ports::{BlobError, Conflict, MAX_API_TOKENS, RepoError};
+use atelier_domain::usage::QuotaExceeded;
 use serde_json::Value;
 
 use super::{Problem, ProblemCode};
@@ -34,6 +37,11 @@ impl From<RepoError> for Problem {
                 "Something with the same key is stored already; try again.",
             )
             .because(error),
+            RepoError::AccountGone => Self::unauthenticated(
+                "Bearer realm=\"atelier\", error=\"invalid_token\"",
+                "Your account was deleted: nothing can be stored for you.",
+            )
+            .because(error),
             error => Self::internal(error),
         }
     }
@@ -58,20 +66,39 @@ impl From<BlobError> for Problem {
     }
 }
 
-impl From<IdentityError> for Problem {
-    fn from(error: IdentityError) -> Self {
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
         match error {
-            IdentityError::Missing => Self::unauthenticated(
+            SignInError::Missing => Self::unauthenticated(
                 "Bearer realm=\"atelier\"",
                 "Send an access token in the header `Authorization: Bearer <token>`.",
             ),
-            IdentityError::Refused(reason) => {
+            SignInError::Refused(reason) => {
                 Self::unauthenticated("Bearer realm=\"atelier\", error=\"invalid_token\"", reason)
             }
-            IdentityError::Unavailable(_) => {
+            SignInError::Unavailable(_) => {
                 Self::unavailable("The identity provider cannot be reached just now.")
                     .because(error)
             }
+            SignInError::Repo(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<CreateTokenError> for Problem {
+    fn from(error: CreateTokenError) -> Self {
+        match error {
+            CreateTokenError::Invalid(violations) => Self::validation(violations),
+            CreateTokenError::TooMany => Self::new(
+                ProblemCode::TooManyTokens,
+                format!("You have {MAX_API_TOKENS} personal tokens; delete one first."),
+            ),
+            CreateTokenError::NotSignedIn => Self::new(
+                ProblemCode::Forbidden,
+                "A personal token cannot make others.",
+            ),
+            CreateTokenError::Repo(error) => error.into(),
             error => Self::internal(error),
         }
     }
@@ -128,10 +155,26 @@ impl From<EnqueueError> for Problem {
                 ),
             )
             .retry_after(RETRY_AFTER_QUEUE_FULL),
+            EnqueueError::Quota(exceeded) => quota_exceeded(&exceeded),
             EnqueueError::Repo(error) => error.into(),
             error => Self::internal(error),
         }
     }
+}
+
+/// A person's quota is full.
+pub(crate) fn quota_exceeded(exceeded: &QuotaExceeded) -> Problem {
+    Problem::new(
+        ProblemCode::QuotaExceeded,
+        format!("{}; delete some first.", capitalized(&exceeded.to_string())),
+    )
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }
 
 impl From<UploadLoraError> for Problem {
@@ -144,6 +187,7 @@ impl From<UploadLoraError> for Problem {
             UploadLoraError::TooLarge { limit_bytes } => {
                 Self::too_large("A LoRA file", limit_bytes)
             }
+            UploadLoraError::Quota(exceeded) => quota_exceeded(&exceeded),
             UploadLoraError::FilenameTaken { existing } => lora_filename_taken(existing),
             UploadLoraError::ReservationLost => Self::new(
                 ProblemCode::Conflict,
@@ -151,6 +195,22 @@ impl From<UploadLoraError> for Problem {
             ),
             UploadLoraError::Repo(error) => error.into(),
             UploadLoraError::Blob(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<UploadInputError> for Problem {
+    fn from(error: UploadInputError) -> Self {
+        match error {
+            UploadInputError::Invalid(violations) => Self::validation(violations),
+            UploadInputError::NotAPicture(reason) => Self::invalid("/file", reason),
+            UploadInputError::TooLarge { limit_bytes } => {
+                Self::too_large("An input file", limit_bytes)
+            }
+            UploadInputError::Quota(exceeded) => quota_exceeded(&exceeded),
+            UploadInputError::Repo(error) => error.into(),
+            UploadInputError::Blob(error) => error.into(),
             error => Self::internal(error),
         }
     }
@@ -164,6 +224,7 @@ impl From<ImportLoraError> for Problem {
             ImportLoraError::TooLarge { limit_bytes } => {
                 Self::too_large("A LoRA file", limit_bytes)
             }
+            ImportLoraError::Quota(exceeded) => quota_exceeded(&exceeded),
             ImportLoraError::FilenameTaken { existing } => lora_filename_taken(existing),
             ImportLoraError::TooMany { limit } => Self::new(
                 ProblemCode::TooManyImports,
@@ -269,6 +330,13 @@ impl Problem {
 
     pub(crate) fn lora_not_found() -> Self {
         Self::new(ProblemCode::LoraNotFound, "No LoRA of this id is yours.")
+    }
+
+    pub(crate) fn input_not_found() -> Self {
+        Self::new(
+            ProblemCode::InputNotFound,
+            "No input file of this id is yours.",
+        )
     }
 
     pub(crate) fn upload_not_found() -> Self {

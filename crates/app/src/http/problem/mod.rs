@@ -20,6 +20,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::openapi::values::ProblemWord;
+
 pub use code::ProblemCode;
 
 /// The media type of RFC 9457.
@@ -274,6 +276,7 @@ pub(crate) struct ProblemDocument<'a> {
     /// The sort of problem, for people.
     title: &'static str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// This very problem, for people.
     detail: &'a str,
@@ -282,7 +285,7 @@ pub(crate) struct ProblemDocument<'a> {
     #[schema(example = "urn:uuid:01950000-0000-7000-8000-000000000001")]
     instance: Option<String>,
     /// The sort of problem, for programs.
-    #[schema(example = "validation")]
+    #[schema(value_type = ProblemWord)]
     code: &'static str,
     /// Everything that is wrong with the request, all at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,7 +1,10 @@
 //! Version 1 of the API, below [`PREFIX`](super::PREFIX).
 
+pub(crate) mod inputs;
 pub(crate) mod loras;
 pub(crate) mod runs;
+pub(crate) mod tokens;
+pub(crate) mod usage;
 pub(crate) mod workflows;
 
 use actix_web::http::Method;
@@ -40,6 +43,18 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
                 .route(web::head().to(workflows::runs::handler)),
         )
         .service(
+            at("/usage", "GET, HEAD")
+                .route(web::get().to(usage::handler))
+                .route(web::head().to(usage::handler)),
+        )
+        .service(
+            at("/tokens", "GET, HEAD, POST")
+                .route(web::get().to(tokens::list::handler))
+                .route(web::head().to(tokens::list::handler))
+                .route(web::post().to(tokens::create::handler)),
+        )
+        .service(at("/tokens/{id}", "DELETE").route(web::delete().to(tokens::delete::handler)))
+        .service(
             at("/runs", "GET, HEAD")
                 .route(web::get().to(runs::list::handler))
                 .route(web::head().to(runs::list::handler)),
@@ -57,6 +72,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
                 .route(web::get().to(runs::output::handler))
                 .route(web::head().to(runs::output::handler)),
         )
+        .configure(input_files)
         .service(
             at("/loras", "GET, HEAD, POST")
                 .route(web::get().to(loras::list::handler))
@@ -93,6 +109,28 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
             at("/loras/{id}/versions", "GET, HEAD")
                 .route(web::get().to(loras::versions::handler))
                 .route(web::head().to(loras::versions::handler)),
+        );
+}
+
+/// Routes input pictures.
+fn input_files(config: &mut ServiceConfig) {
+    config
+        .service(
+            at("/inputs", "GET, HEAD, POST")
+                .route(web::get().to(inputs::list::handler))
+                .route(web::head().to(inputs::list::handler))
+                .route(web::post().to(inputs::upload::handler)),
+        )
+        .service(
+            at("/inputs/{id}", "DELETE, GET, HEAD")
+                .route(web::get().to(inputs::get::handler))
+                .route(web::head().to(inputs::get::handler))
+                .route(web::delete().to(inputs::delete::handler)),
+        )
+        .service(
+            at("/inputs/{id}/content", "GET, HEAD")
+                .route(web::get().to(inputs::content::handler))
+                .route(web::head().to(inputs::content::handler)),
         );
 }
 

@@ -3,9 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::ReadsLoras;
 use crate::http::download::Download;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::parameters::FileParameters;
+use crate::http::openapi::values::DigestTag;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::Query;
@@ -14,24 +16,23 @@ use crate::http::query::Query;
 #[utoipa::path(get, path = "/api/v1/comfyui/loras/{id}/content", operation_id = "getLoraContent", tag = "loras",
     params(
         ("id" = Uuid, Path, description = "The LoRA's id."),
-        ("Range" = Option<String>, Header, description = "Which bytes, such as `bytes=0-99`."),
-        ("If-Range" = Option<String>, Header, description = "The ETag that the range is of."),
-        ("If-None-Match" = Option<String>, Header, description = "The ETag that one has.")),
+        FileParameters),
     responses(
         (status = 200, description = "The bytes.", content_type = "application/octet-stream",
-            headers(("ETag" = String, description = "The SHA-256 digest of the bytes."),
+            headers(("ETag" = inline(DigestTag), description = "The SHA-256 digest of all bytes."),
                 ("Content-Disposition" = String, description = "What it is called."))),
         (status = 206, description = "Some of the bytes.", content_type = "application/octet-stream",
-            headers(("Content-Range" = String, description = "Which."))),
-        (status = 304, description = "It is what one has."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
+            headers(("ETag" = inline(DigestTag), description = "The SHA-256 digest of all bytes."),
+                ("Content-Disposition" = String, description = "What it is called."),
+                ("Content-Range" = String, description = "Which."))),
+        (status = 304, description = "It is what one has.",
+            headers(("ETag" = inline(DigestTag), description = "The SHA-256 digest of all bytes."))),
         (status = 409, response = ProblemResponse),
-        (status = 416, response = ProblemResponse)))]
+        (status = 416, response = ProblemResponse),
+        (status = 502, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsLoras(actor): ReadsLoras,
     path: PathSegments,
     query: Query,
     request: HttpRequest,

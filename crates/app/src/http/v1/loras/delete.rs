@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use atelier_domain::ports::WriteOutcome;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
@@ -19,12 +19,10 @@ use crate::http::query::Query;
     params(("id" = Uuid, Path, description = "The LoRA's id.")),
     responses(
         (status = 204, description = "It is gone."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+        (status = 409, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

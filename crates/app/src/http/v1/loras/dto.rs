@@ -2,13 +2,17 @@
 
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{Lora, LoraFailure, LoraHashes, LoraSource, LoraStatus};
-use atelier_domain::text::Description;
+use atelier_domain::text;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::PREFIX;
+use crate::http::openapi::values::{
+    BaseModelWord, ConfidenceWord, Description, Digest, LoraFilename, LoraSourceWord,
+    LoraStatusWord, Name, Tags,
+};
 use crate::http::time::Timestamp;
 
 /// A LoRA of one's own: one version of what goes by its filename.
@@ -19,9 +23,9 @@ pub(crate) struct LoraBody<'a> {
     id: Uuid,
     /// Whose it is; nobody else sees or uses it.
     user_id: Uuid,
-    /// What it is called.
+    #[schema(value_type = Name)]
     name: &'a str,
-    /// The name that workflows use.
+    #[schema(value_type = LoraFilename)]
     filename: &'a str,
     /// The how-manyth bytes under its filename it has, from 1; null until it is
     /// ready. Workflows name a certain version as `filename@version`.
@@ -29,17 +33,18 @@ pub(crate) struct LoraBody<'a> {
     /// When a later version took its place; null for the one that the bare
     /// filename names.
     superseded_at: Option<Timestamp>,
-    /// What it is for.
+    #[schema(value_type = Option<Description>)]
     description: Option<&'a str>,
-    /// Words to find it by.
+    #[schema(value_type = Tags)]
     tags: &'a [String],
-    /// `uploading`, `importing`, `ready` or `failed`.
-    #[schema(example = "ready")]
+    /// Where it stands.
+    #[schema(value_type = LoraStatusWord)]
     status: &'static str,
     /// How large it is, in bytes; null until it is ready, and so are the next
     /// three.
     file_size: Option<u64>,
     /// The SHA-256 digest of its bytes, in hexadecimal digits.
+    #[schema(value_type = Option<Digest>)]
     sha256: Option<String>,
     /// All hashes by which the world knows it.
     hashes: Option<HashesBody>,
@@ -47,11 +52,11 @@ pub(crate) struct LoraBody<'a> {
     comfyui_path: Option<String>,
     /// The family of models that it is for, such as `SDXL`; null where that
     /// cannot be told.
-    #[schema(example = "SDXL")]
+    #[schema(value_type = Option<BaseModelWord>)]
     base_model: Option<&'static str>,
     /// How sure that is: `low` where only the file says so, `medium`, or `high`
     /// where its tensors fit nothing else.
-    #[schema(example = "high")]
+    #[schema(value_type = Option<ConfidenceWord>)]
     base_model_confidence: Option<&'static str>,
     /// What speaks for it, for people.
     base_model_evidence: Option<&'a str>,
@@ -81,15 +86,17 @@ pub(crate) struct LoraBody<'a> {
 #[schema(as = LoraHashes)]
 pub(crate) struct HashesBody {
     /// The SHA-256 digest of the file.
+    #[schema(value_type = Digest)]
     sha256: String,
     /// The BLAKE3 digest of the file; null for files from before it was made.
+    #[schema(value_type = Option<Digest>)]
     blake3: Option<String>,
     /// The first 10 digits of the SHA-256 digest, as Civitai and others have it.
-    #[schema(example = "E3B0C44298")]
+    #[schema(pattern = "^[0-9A-F]{10}$", example = "E3B0C44298")]
     autov2: String,
     /// The first 12 digits of the SHA-256 digest of the tensors alone, which
     /// stays when only the metadata change; null as above.
-    #[schema(example = "E3B0C44298FC")]
+    #[schema(pattern = "^[0-9A-F]{12}$", example = "E3B0C44298FC")]
     autov3: Option<String>,
 }
 
@@ -97,8 +104,7 @@ pub(crate) struct HashesBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LoraSource)]
 pub(crate) struct SourceBody<'a> {
-    /// `upload`, `google_drive` or `url`.
-    #[schema(example = "upload")]
+    #[schema(value_type = LoraSourceWord)]
     kind: &'static str,
     /// Google Drive's id of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +187,7 @@ impl<'a> From<&'a Lora> for LoraBody<'a> {
             filename: filename.as_str(),
             version: content.map(|content| content.version.number()),
             superseded_at: superseded_at.map(Timestamp),
-            description: description.as_ref().map(Description::as_str),
+            description: description.as_ref().map(text::Description::as_str),
             tags: tags.as_slice(),
             status: status.as_str(),
             file_size: content.map(|content| content.file_size),

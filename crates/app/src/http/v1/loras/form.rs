@@ -1,46 +1,28 @@
 //! The form in which a LoRA comes, read while it comes.
 
-use actix_multipart::{Field, Multipart, MultipartError};
-use actix_web::HttpRequest;
-use actix_web::http::header::{DispositionParam, HeaderMap};
+use actix_multipart::{Field, Multipart};
+use actix_web::http::header::HeaderMap;
 use actix_web::web::{BytesMut, Payload};
 use atelier_application::loras::{LoraDetails, LoraUpload, UploadLora, Uploaded};
 use atelier_domain::actor::Actor;
 use atelier_domain::text::{Description, Name, Tags};
 use atelier_domain::validation::{Violation, pointer_token};
-use futures_util::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::http::api::{Api, Limits};
-use crate::http::json::{broken_body, content_length, too_slow};
-use crate::http::problem::{Problem, ProblemCode};
+use crate::http::api::Api;
+use crate::http::form::{MAX_FIELDS, Pieces, filename};
+use crate::http::problem::Problem;
 use crate::http::query::flag;
 
 /// The most bytes of all texts of a form together: the largest description has
 /// 40 000, the largest tags have 8 000.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
-/// The most fields: each has a price even if it is empty.
-const MAX_FIELDS: usize = 200;
-
-/// Refuses a body that says itself that it is too large, before it is read.
-pub(super) fn refuse_oversized(request: &HttpRequest, limits: &Limits) -> Result<(), Problem> {
-    match content_length(request.headers()) {
-        Some(length) if length > limits.form_bytes() => {
-            Err(Problem::too_large("A LoRA file", limits.lora_bytes))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A form being read. Dropped, because its sender is gone, it gives the upload
 /// up.
 pub(super) struct UploadForm<'a> {
     actor: Actor,
-    limits: &'a Limits,
-    giving_up: &'a CancellationToken,
+    pieces: Pieces<'a>,
     upload_lora: &'a UploadLora,
     io: &'a Handle,
     upload: Option<AbortOnDrop>,
@@ -55,8 +37,7 @@ impl<'a> UploadForm<'a> {
     pub(super) fn new(api: &'a Api, actor: Actor, replaces: Option<bool>) -> Self {
         Self {
             actor,
-            limits: api.limits(),
-            giving_up: api.giving_up(),
+            pieces: Pieces::of(api),
             upload_lora: api.upload_lora(),
             io: api.io(),
             upload: None,
@@ -94,7 +75,7 @@ impl<'a> UploadForm<'a> {
     async fn fields(&mut self, headers: &HeaderMap, payload: Payload) -> Result<(), Problem> {
         let mut form = Multipart::new(headers, payload);
         let mut fields = 0_usize;
-        while let Some(field) = self.next(&mut form).await? {
+        while let Some(field) = self.pieces.next(&mut form).await? {
             fields += 1;
             if fields > MAX_FIELDS {
                 return Err(Problem::invalid(
@@ -206,7 +187,7 @@ impl<'a> UploadForm<'a> {
             )
             .await?;
         self.upload = Some(AbortOnDrop::new(upload, self.io.clone()));
-        while let Some(chunk) = self.next(&mut field).await? {
+        while let Some(chunk) = self.pieces.next(&mut field).await? {
             if let Some(upload) = &mut self.upload {
                 upload.write(chunk).await?;
             }
@@ -214,25 +195,9 @@ impl<'a> UploadForm<'a> {
         Ok(())
     }
 
-    /// Waits for the next piece, for a bounded time.
-    async fn next<T>(
-        &self,
-        stream: &mut (impl Stream<Item = Result<T, MultipartError>> + Unpin),
-    ) -> Result<Option<T>, Problem> {
-        let next = tokio::select! {
-            biased;
-            () = self.giving_up.cancelled() => return Err(Problem::server_stops()),
-            next = timeout(self.limits.chunk_wait, stream.next()) => next,
-        };
-        match next {
-            Ok(piece) => piece.transpose().map_err(broken_form),
-            Err(_elapsed) => Err(too_slow()),
-        }
-    }
-
     async fn text(&mut self, field: &mut Field, name: &str) -> Result<String, Problem> {
         let mut bytes = BytesMut::new();
-        while let Some(chunk) = self.next(field).await? {
+        while let Some(chunk) = self.pieces.next(field).await? {
             self.text_bytes += chunk.len();
             if self.text_bytes > MAX_TEXT_BYTES {
                 return Err(Problem::invalid(
@@ -262,36 +227,6 @@ impl<'a> UploadForm<'a> {
             .await
             .map_err(Problem::internal)??;
         Ok(uploaded)
-    }
-}
-
-/// The file's name as its sender wrote it; RFC 7578 section 4.2 has it in
-/// `filename`, some clients also in `filename*`.
-fn filename(field: &Field) -> Option<String> {
-    let disposition = field.content_disposition()?;
-    let extended = disposition
-        .parameters
-        .iter()
-        .find_map(|parameter| match parameter {
-            DispositionParam::FilenameExt(value) => String::from_utf8(value.value.clone()).ok(),
-            _ => None,
-        });
-    extended.or_else(|| disposition.get_filename().map(str::to_owned))
-}
-
-fn broken_form(error: MultipartError) -> Problem {
-    match error {
-        MultipartError::ContentTypeMissing
-        | MultipartError::ContentTypeParse
-        | MultipartError::ContentTypeIncompatible => Problem::new(
-            ProblemCode::UnsupportedMediaType,
-            "Send multipart/form-data, and say so in the header `Content-Type`.",
-        ),
-        MultipartError::Payload(error) => broken_body(&error),
-        error => Problem::new(
-            ProblemCode::InvalidMultipart,
-            format!("The form is malformed or incomplete: {error}."),
-        ),
     }
 }
 

@@ -4,8 +4,7 @@ use actix_web::{HttpResponse, web};
 
 use super::dto::LoraBody;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsLoras;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -14,13 +13,10 @@ use crate::http::query::Query;
 #[utoipa::path(get, path = "/api/v1/comfyui/loras/{id}", operation_id = "getLora", tag = "loras",
     params(("id" = Uuid, Path, description = "The LoRA's id.")),
     responses(
-        (status = 200, description = "The LoRA.", body = LoraBody<'static>),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+        (status = 200, description = "The LoRA.", body = LoraBody<'static>)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsLoras(actor): ReadsLoras,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

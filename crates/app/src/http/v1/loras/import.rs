@@ -12,10 +12,14 @@ use atelier_domain::idempotency::{IdempotentRequest, StoredAnswer};
 use atelier_domain::lora::Lora;
 use atelier_domain::ports::{RemoteError, RemoteToken};
 use atelier_domain::validation::Violation;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{IntoResponses, PartialSchema as _, ToSchema};
 
 use super::dto::{LoraBody, location};
 use crate::http::idempotency::stored_response;
 use crate::http::json::Members;
+use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::{Description, LoraFilename, Name, Tags};
 use crate::http::problem::{Problem, ProblemCode};
 
 /// When to try again where nobody says.
@@ -40,6 +44,68 @@ impl Wishes {
             replaces: members.optional("replace").unwrap_or_default(),
         }
     }
+}
+
+/// The members of a request that [`Wishes`] are read from.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `Wishes::take` reads")]
+struct WishesBody {
+    /// The file's own unless told.
+    #[schema(value_type = Option<LoraFilename>)]
+    filename: Option<String>,
+    /// The filename without its extension unless told.
+    #[schema(value_type = Option<Name>)]
+    name: Option<String>,
+    #[schema(value_type = Option<Description>)]
+    description: Option<String>,
+    #[schema(value_type = Option<Tags>)]
+    tags: Option<Vec<String>>,
+    /// Whether it becomes a new version of the LoRA of its filename, if there is
+    /// one.
+    replace: Option<bool>,
+}
+
+impl Wishes {
+    /// The schema of a request that says them, and which file, by `reference`.
+    pub(super) fn with(reference: &str, schema: ObjectBuilder) -> RefOr<Schema> {
+        let mut wishes = WishesBody::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut wishes {
+            object.description = Some("A file elsewhere, and what is to become of it.".to_owned());
+            object
+                .properties
+                .insert(reference.to_owned(), schema.into());
+            object.required.push(reference.to_owned());
+        }
+        wishes
+    }
+}
+
+/// How a request for an import is answered.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what `begin` and problems make")]
+pub(crate) enum ImportAnswer {
+    /// One has these very bytes under this filename.
+    #[response(
+        status = 200,
+        headers(("Location" = String, description = "Where that LoRA is."))
+    )]
+    Same(LoraBody<'static>),
+    /// The import is under way.
+    #[response(
+        status = 202,
+        headers(
+            ("Location" = String, description = "Where the LoRA is."),
+            ("Idempotent-Replayed" = Option<bool>, description = "`true` where the request came before."),
+        )
+    )]
+    Begun(LoraBody<'static>),
+    #[response(status = 409)]
+    Conflict(#[ref_response] ProblemResponse),
+    #[response(status = 429)]
+    TooMany(#[ref_response] ProblemResponse),
+    #[response(status = 502)]
+    Upstream(#[ref_response] ProblemResponse),
 }
 
 /// Where the file lies, for people and for their programs.

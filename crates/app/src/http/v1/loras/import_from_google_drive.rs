@@ -1,17 +1,19 @@
 //! `POST /loras/import-from-google-drive`
 
+use std::borrow::Cow;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
-use super::dto::LoraBody;
-use super::import::{Place, Wanted, Wishes, begin};
+use super::import::{ImportAnswer, Place, Wanted, Wishes, begin};
 use crate::http::PREFIX;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::idempotency::MayBeRepeated;
 use crate::http::json::{JsonBody, Members};
 use crate::http::lent_token::google_access_token;
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::parameters::RepeatableParameters;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -21,31 +23,26 @@ const GOOGLE_DRIVE: Place = Place {
 };
 
 /// A file on Google Drive, and what is to become of it.
-#[derive(ToSchema)]
-#[schema(as = GoogleDriveImport)]
-#[expect(dead_code, reason = "describes a body that is read member by member")]
-pub(crate) struct GoogleDriveImportBody {
-    /// The file's id, or a link to it, as "Copy link" gives it.
-    #[schema(example = "https://drive.google.com/file/d/1AbCdEfGhIjKlMnOpQrStUvWxYz012345/view")]
-    google_drive_file_id: String,
-    /// The name that workflows use, ending in `.safetensors`; the file's own
-    /// unless told.
-    #[schema(required = false)]
-    filename: Option<String>,
-    /// What it is called: 1 to 200 characters; the filename without its
-    /// extension unless told.
-    #[schema(required = false)]
-    name: Option<String>,
-    /// What it is for: up to 10 000 characters.
-    #[schema(required = false)]
-    description: Option<String>,
-    /// Words to find it by.
-    #[schema(required = false)]
-    tags: Vec<String>,
-    /// Whether it becomes a new version of the LoRA of its filename, if there is
-    /// one.
-    #[schema(required = false)]
-    replace: bool,
+pub(crate) struct GoogleDriveImportBody;
+
+impl utoipa::PartialSchema for GoogleDriveImportBody {
+    fn schema() -> RefOr<Schema> {
+        let reference = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(10))
+            .max_length(Some(2_048))
+            .description(Some(
+                "The file's id, or a link to it, as \"Copy link\" gives it.",
+            ))
+            .examples(["https://drive.google.com/file/d/1AbCdEfGhIjKlMnOpQrStUvWxYz012345/view"]);
+        Wishes::with("google_drive_file_id", reference)
+    }
+}
+
+impl ToSchema for GoogleDriveImportBody {
+    fn name() -> Cow<'static, str> {
+        "GoogleDriveImport".into()
+    }
 }
 
 /// Brings a LoRA from Google Drive.
@@ -57,26 +54,14 @@ pub(crate) struct GoogleDriveImportBody {
 /// such an import does not survive a restart of the server.
 #[utoipa::path(post, path = "/api/v1/comfyui/loras/import-from-google-drive", operation_id = "importLoraFromGoogleDrive", tag = "loras",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key and body within 24 hours, the request is not carried out again: it gets the same answer."),
-        ("X-Google-Access-Token" = Option<String>, Header, description = "A Google access token of one's own that may read the file.")),
+        RepeatableParameters,
+        ("X-Google-Access-Token" = Option<String>, Header, description = "A Google access token of one's own that may read the file.",
+            max_length = 4096, pattern = "^([Bb][Ee][Aa][Rr][Ee][Rr] +)?[!-~]+$")),
     request_body(content = GoogleDriveImportBody, content_type = "application/json"),
-    responses(
-        (status = 200, description = "One has these very bytes under this filename.", body = LoraBody<'static>,
-            headers(("Location" = String, description = "Where that LoRA is."))),
-        (status = 202, description = "The import is under way.", body = LoraBody<'static>,
-            headers(("Location" = String, description = "Where the LoRA is."),
-                ("Idempotent-Replayed" = String, description = "`true` where the request came before."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 409, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 422, response = ProblemResponse),
-        (status = 429, response = ProblemResponse),
-        (status = 502, response = ProblemResponse),
-        (status = 503, response = ProblemResponse)))]
+    responses(ImportAnswer))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     query: Query,
     once: MayBeRepeated,
     request: HttpRequest,

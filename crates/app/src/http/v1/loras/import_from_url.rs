@@ -1,17 +1,19 @@
 //! `POST /loras/import-from-url`
 
+use std::borrow::Cow;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 
-use super::dto::LoraBody;
-use super::import::{Place, Wanted, Wishes, begin};
+use super::import::{ImportAnswer, Place, Wanted, Wishes, begin};
 use crate::http::PREFIX;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::idempotency::MayBeRepeated;
 use crate::http::json::{JsonBody, Members};
 use crate::http::lent_token::source_authorization;
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::parameters::RepeatableParameters;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -21,32 +23,26 @@ const WEB: Place = Place {
 };
 
 /// A file on the web, and what is to become of it.
-#[derive(ToSchema)]
-#[schema(as = UrlImport)]
-#[expect(dead_code, reason = "describes a body that is read member by member")]
-pub(crate) struct UrlImportBody {
-    /// The file's address, beginning with `https://`, on a host that this server
-    /// imports from. Without credentials: addresses are kept.
-    #[schema(example = "https://huggingface.co/somebody/styles/resolve/main/ink.safetensors")]
-    url: String,
-    /// The name that workflows use, ending in `.safetensors`; the file's own
-    /// unless told.
-    #[schema(required = false)]
-    filename: Option<String>,
-    /// What it is called: 1 to 200 characters; the filename without its
-    /// extension unless told.
-    #[schema(required = false)]
-    name: Option<String>,
-    /// What it is for: up to 10 000 characters.
-    #[schema(required = false)]
-    description: Option<String>,
-    /// Words to find it by.
-    #[schema(required = false)]
-    tags: Vec<String>,
-    /// Whether it becomes a new version of the LoRA of its filename, if there is
-    /// one.
-    #[schema(required = false)]
-    replace: bool,
+pub(crate) struct UrlImportBody;
+
+impl utoipa::PartialSchema for UrlImportBody {
+    fn schema() -> RefOr<Schema> {
+        let reference = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("uri".to_owned())))
+            .pattern(Some("^[hH][tT][tT][pP][sS]://"))
+            .description(Some(
+                "The file's address, on a host that this server imports from. Without credentials: addresses are kept.",
+            ))
+            .examples(["https://huggingface.co/somebody/styles/resolve/main/ink.safetensors"]);
+        Wishes::with("url", reference)
+    }
+}
+
+impl ToSchema for UrlImportBody {
+    fn name() -> Cow<'static, str> {
+        "UrlImport".into()
+    }
 }
 
 /// Brings a LoRA from an address, such as a download link of Hugging Face or
@@ -59,26 +55,14 @@ pub(crate) struct UrlImportBody {
 /// restart of the server.
 #[utoipa::path(post, path = "/api/v1/comfyui/loras/import-from-url", operation_id = "importLoraFromUrl", tag = "loras",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key and body within 24 hours, the request is not carried out again: it gets the same answer."),
-        ("X-Source-Authorization" = Option<String>, Header, description = "`Bearer` and a token of one's own for the host of the address.")),
+        RepeatableParameters,
+        ("X-Source-Authorization" = Option<String>, Header, description = "`Bearer` and a token of one's own for the host of the address.",
+            max_length = 4096, pattern = "^[Bb][Ee][Aa][Rr][Ee][Rr] +[!-~]+$")),
     request_body(content = UrlImportBody, content_type = "application/json"),
-    responses(
-        (status = 200, description = "One has these very bytes under this filename.", body = LoraBody<'static>,
-            headers(("Location" = String, description = "Where that LoRA is."))),
-        (status = 202, description = "The import is under way.", body = LoraBody<'static>,
-            headers(("Location" = String, description = "Where the LoRA is."),
-                ("Idempotent-Replayed" = String, description = "`true` where the request came before."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 409, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 422, response = ProblemResponse),
-        (status = 429, response = ProblemResponse),
-        (status = 502, response = ProblemResponse),
-        (status = 503, response = ProblemResponse)))]
+    responses(ImportAnswer))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     query: Query,
     once: MayBeRepeated,
     request: HttpRequest,

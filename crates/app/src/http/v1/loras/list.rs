@@ -6,8 +6,11 @@ use atelier_domain::text::{Name, Tags};
 
 use super::dto::LoraBody;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsLoras;
+use crate::http::openapi::parameters::PageParameters;
+use crate::http::openapi::values::{
+    BaseModelSearch, LoraHashText, LoraStatusWord, SearchTag, SearchText,
+};
 use crate::http::page::{PageBody, page_response};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -25,22 +28,18 @@ fn base_models() -> String {
 /// Lists one's own LoRAs, newest first; of each filename the latest version.
 #[utoipa::path(get, path = "/api/v1/comfyui/loras", operation_id = "listLoras", tag = "loras",
     params(
-        ("status" = Option<String>, Query, description = "Only those that stand here: `uploading`, `importing`, `ready`, `failed`."),
-        ("tag" = Option<String>, Query, description = "Only those with this tag."),
-        ("q" = Option<String>, Query, description = "Only those whose name, filename or description contains this text."),
-        ("base_model" = Option<String>, Query, description = "Only those for this family of models, such as `SDXL`, or `unknown`."),
-        ("hash" = Option<String>, Query, description = "Only those that are known by this hash: a SHA-256 or BLAKE3 digest, an AutoV2 or an AutoV3."),
-        ("limit" = Option<u16>, Query, description = "How many: 1 to 200, 50 unless told.", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before.")),
+        ("status" = Option<LoraStatusWord>, Query, description = "Only those that stand here."),
+        ("tag" = inline(Option<SearchTag>), Query, description = "Only those with this tag."),
+        ("q" = inline(Option<SearchText>), Query, description = "Only those whose name, filename or description contains this text."),
+        ("base_model" = inline(Option<BaseModelSearch>), Query, description = "Only those for this family of models, in upper or lower case."),
+        ("hash" = inline(Option<LoraHashText>), Query, description = "Only those that are known by this hash: a SHA-256 or BLAKE3 digest, an AutoV2 or an AutoV3."),
+        PageParameters),
     responses(
         (status = 200, description = "A page.", body = PageBody<LoraBody<'static>>,
-            headers(("Link" = String, description = "Where the next page is, if there is one."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+            headers(("Link" = Option<String>, description = "Where the next page is, if there is one (RFC 8288).")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsLoras(actor): ReadsLoras,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {
     let filter = LoraFilter {

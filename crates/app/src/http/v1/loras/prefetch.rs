@@ -6,8 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::CopyStateWord;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::Query;
@@ -27,8 +28,7 @@ pub(crate) struct CopiesBody<'a> {
 pub(crate) struct CopyBody<'a> {
     /// The backend.
     backend: &'a str,
-    /// `present`, `requested` or `absent`.
-    #[schema(example = "requested")]
+    #[schema(value_type = CopyStateWord)]
     state: &'static str,
 }
 
@@ -48,13 +48,10 @@ impl<'a> From<&'a LoraCopy> for CopyBody<'a> {
     params(("id" = Uuid, Path, description = "The LoRA's id.")),
     responses(
         (status = 202, description = "The backends get it.", body = CopiesBody<'static>),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
         (status = 409, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsLoras;
+use crate::http::openapi::parameters::PageParameters;
+use crate::http::openapi::values::SearchText;
 use crate::http::page::{PageBody, items_response};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -45,19 +46,14 @@ pub(crate) struct SystemLoraBody {
 /// are among them.
 #[utoipa::path(get, path = "/api/v1/comfyui/loras/system", operation_id = "listSystemLoras", tag = "loras",
     params(
-        ("q" = Option<String>, Query, description = "Only those whose name contains this text."),
-        ("limit" = Option<u16>, Query, description = "How many: 1 to 200, 50 unless told.", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before.")),
+        ("q" = inline(Option<SearchText>), Query, description = "Only those whose name contains this text."),
+        PageParameters),
     responses(
         (status = 200, description = "A page.", body = PageBody<SystemLoraBody>,
-            headers(("Link" = String, description = "Where the next page is, if there is one."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 422, response = ProblemResponse),
-        (status = 503, response = ProblemResponse)))]
+            headers(("Link" = Option<String>, description = "Where the next page is, if there is one (RFC 8288).")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(_anybody): AuthActor,
+    ReadsLoras(_anybody): ReadsLoras,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {
     let text = query.text("q", Name::MAX_CHARACTERS);

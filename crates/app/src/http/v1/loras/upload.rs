@@ -8,16 +8,19 @@ use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{Object, ObjectBuilder};
 
 use super::dto::{LoraBody, location};
-use super::form::{UploadForm, refuse_oversized};
+use super::form::UploadForm;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
+use crate::http::form::refuse_oversized;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::{Description, Name};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, flag};
 
 /// A LoRA as it is sent: a form, its fields in any order.
 #[derive(ToSchema)]
 #[schema(as = LoraUpload)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a form that is read as a stream")]
 pub(crate) struct UploadBody {
     /// The file, in the safetensors format, with its file name: that is the
@@ -26,14 +29,16 @@ pub(crate) struct UploadBody {
     file: Vec<u8>,
     /// Whether the file becomes a new version of the LoRA of its filename, if
     /// there is one: then `true`. It must stand before the file.
+    #[schema(nullable = false)]
     replace: Option<bool>,
-    /// What it is called: 1 to 200 characters; the file's name without its
-    /// extension unless told.
+    /// The file's name without its extension unless told.
+    #[schema(value_type = Name, required = false)]
     name: Option<String>,
-    /// What it is for: up to 10 000 characters.
+    #[schema(value_type = Description, required = false)]
     description: Option<String>,
     /// Words to find it by, separated by commas; the field may also be there
     /// several times.
+    #[schema(nullable = false)]
     tags: Option<Vec<String>>,
 }
 
@@ -63,23 +68,19 @@ fn binary() -> Object {
             headers(("Location" = String, description = "Where that LoRA is."))),
         (status = 201, description = "It is stored, and runs may use it.", body = LoraBody<'static>,
             headers(("Location" = String, description = "Where it is."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 408, response = ProblemResponse),
         (status = 409, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 415, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 502, response = ProblemResponse),
+        (status = 507, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     mut query: Query,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let replaces = query.value("replace", "true or false", flag);
     query.finish()?;
-    refuse_oversized(&request, api.limits())?;
+    refuse_oversized(&request, "A LoRA file", api.limits().lora_bytes)?;
     let mut form = UploadForm::new(&api, actor, replaces);
     form.read(request.headers(), payload).await?;
     let (mut response, lora) = match form.finish().await? {

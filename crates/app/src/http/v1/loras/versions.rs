@@ -4,8 +4,7 @@ use actix_web::{HttpResponse, web};
 
 use super::dto::VersionsBody;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsLoras;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -16,13 +15,10 @@ use crate::http::query::Query;
 #[utoipa::path(get, path = "/api/v1/comfyui/loras/{id}/versions", operation_id = "listLoraVersions", tag = "loras",
     params(("id" = Uuid, Path, description = "The id of any version.")),
     responses(
-        (status = 200, description = "The versions.", body = VersionsBody<'static>),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+        (status = 200, description = "The versions.", body = VersionsBody<'static>)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsLoras(actor): ReadsLoras,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

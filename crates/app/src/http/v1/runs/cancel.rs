@@ -7,7 +7,7 @@ use atelier_domain::run::{Run, RunStatus};
 
 use super::dto::{RunBody, location};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesRuns;
 use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
@@ -20,13 +20,10 @@ use crate::http::query::Query;
     responses(
         (status = 202, description = "It will be cancelled, or is.", body = RunBody<'static>,
             headers(("Location" = String, description = "Where the run is."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
         (status = 409, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesRuns(actor): WritesRuns,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

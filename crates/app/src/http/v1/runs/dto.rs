@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::PREFIX;
+use crate::http::openapi::values::{
+    Digest, OutputKindWord, RunFailureWord, RunPhaseWord, RunStatusWord,
+};
 use crate::http::query::Query;
 use crate::http::time::Timestamp;
 
@@ -22,16 +25,15 @@ pub(crate) struct RunBody<'a> {
     workflow_id: Option<Uuid>,
     /// Whose it is: the person who asked for it.
     user_id: Uuid,
-    /// Where it stands: `pending`, `running`, `completed`, `failed` or
-    /// `cancelled`.
-    #[schema(example = "running")]
+    /// Where it stands.
+    #[schema(value_type = RunStatusWord)]
     status: &'static str,
-    /// What its worker is doing, while it is running: `syncing_loras`,
-    /// `submitting`, `queued`, `executing` or `storing_outputs`.
-    #[schema(example = "executing")]
+    /// What its worker is doing, while it is running.
+    #[schema(value_type = Option<RunPhaseWord>)]
     phase: Option<&'static str>,
     /// Which of one's own runs are begun first, -10 to 10: the higher, the
     /// sooner. Other people's runs take turns with them whatever it is.
+    #[schema(minimum = -10, maximum = 10)]
     priority: i8,
     /// How long it may take, in seconds from the moment that it is first begun.
     timeout_s: u32,
@@ -72,6 +74,7 @@ pub(crate) struct RunBody<'a> {
 #[schema(as = RunProgress)]
 pub(crate) struct ProgressBody<'a> {
     /// The whole, 0 to 1; never falls within an attempt.
+    #[schema(minimum = 0, maximum = 1)]
     value: f64,
     /// How many nodes are done.
     nodes_done: u32,
@@ -98,8 +101,7 @@ pub(crate) struct OutputBody<'a> {
     index: u32,
     /// The node that made it.
     node_id: &'a str,
-    /// `image`, `video`, `audio`, `text` or `file`.
-    #[schema(example = "image")]
+    #[schema(value_type = OutputKindWord)]
     kind: &'static str,
     /// What the node called it.
     filename: &'a str,
@@ -109,6 +111,7 @@ pub(crate) struct OutputBody<'a> {
     /// How large it is, in bytes.
     size_bytes: u64,
     /// The SHA-256 digest of its bytes, in hexadecimal digits.
+    #[schema(value_type = Digest)]
     sha256: String,
     /// In pixels, where it has any.
     width: Option<u32>,
@@ -123,7 +126,7 @@ pub(crate) struct OutputBody<'a> {
 #[schema(as = RunError)]
 pub(crate) struct RunErrorBody<'a> {
     /// What sort of failure, for programs.
-    #[schema(example = "execution_failed")]
+    #[schema(value_type = RunFailureWord)]
     code: &'static str,
     /// What happened and what to do, for people.
     message: &'a str,

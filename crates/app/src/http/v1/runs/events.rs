@@ -4,11 +4,13 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use atelier_application::runs::Following;
 use atelier_domain::validation::Violation;
+use futures_util::StreamExt as _;
+use utoipa::ToSchema;
 
 use super::event_stream::EventStream;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsRuns;
+use crate::http::openapi::values::RunEventWord;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::{Query, digits};
@@ -17,6 +19,25 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Keeps nginx and its kind from collecting a stream before they pass it on.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// One event of a stream.
+#[derive(ToSchema)]
+#[schema(as = RunEvent)]
+#[expect(dead_code, reason = "describes what `EventStream` writes")]
+pub(crate) struct EventBody {
+    /// What sort of thing happened.
+    #[schema(value_type = RunEventWord)]
+    event: Option<String>,
+    /// Its place in the run's history; not there for `end` and `preview`.
+    #[schema(pattern = "^[0-9]+$")]
+    id: Option<String>,
+    /// What a browser waits before it connects again, in milliseconds; at the
+    /// beginning alone.
+    retry: Option<u32>,
+    /// A JSON object.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
 
 /// Follows a run of one's own: what happened to it, then what happens, until
 /// it is over.
@@ -36,19 +57,15 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}/events", operation_id = "followRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The `id` of the last event that one has; from the beginning without it.", minimum = 0),
-        ("last_event_id" = Option<u64>, Query, description = "The same, for clients that cannot send headers; the header counts where both are there.", minimum = 0),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The `id` of the last event that one has; from the beginning without it.", minimum = 0, maximum = 9223372036854775807_i64),
+        ("last_event_id" = Option<i64>, Query, description = "The same, for clients that cannot send headers; the header counts where both are there.", minimum = 0, maximum = 9223372036854775807_i64),
         ("previews" = Option<u8>, Query, description = "1: also sends `preview` events (`content_type`, `image` in base64), the latest picture of what is being made. They have no id and do not come again.", minimum = 0, maximum = 1)),
     responses(
-        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
-        (status = 204, description = "The run is over, and there is nothing behind the event that one has."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 200, description = "The events, one after another; the schema is of one.", body = EventBody, content_type = "text/event-stream"),
+        (status = 204, description = "The run is over, and there is nothing behind the event that one has.")))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsRuns(actor): ReadsRuns,
     path: PathSegments,
     mut query: Query,
     request: HttpRequest,
@@ -67,16 +84,17 @@ pub(crate) async fn handler(
         Following::Events(events) => events,
     };
     let previews = (previews == Some(true)).then(|| api.ports().previews.watch(id));
+    let open = api.observation().metrics.open_stream();
+    // It is open until actix drops the body.
+    let counted = move |_piece: &_| _ = &open;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((X_ACCEL_BUFFERING, "no"))
-        .streaming(EventStream::new(
-            events,
-            previews,
-            api.stopping(),
-            api.ports().ids.new_id(),
-        )))
+        .streaming(
+            EventStream::new(events, previews, api.stopping(), api.ports().ids.new_id())
+                .inspect(counted),
+        ))
 }
 
 /// The sequence of the last event that the client has; 0 for none.

@@ -10,8 +10,7 @@ use atelier_domain::run::Run;
 
 use super::dto::RunBody;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsRuns;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::{Query, digits};
@@ -23,16 +22,12 @@ const MAX_WAIT: u64 = 60;
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}", operation_id = "getRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
-        ("wait" = Option<u64>, Query, description = "Answer only when the run is over, or after so many seconds.", minimum = 0, maximum = 60)),
+        ("wait" = Option<u8>, Query, description = "Answer only when the run is over, or after so many seconds.", minimum = 0, maximum = 60)),
     responses(
-        (status = 200, description = "The run as it stands.", body = RunBody<'static>),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 200, description = "The run as it stands.", body = RunBody<'static>)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsRuns(actor): ReadsRuns,
     path: PathSegments,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {

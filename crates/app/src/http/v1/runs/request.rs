@@ -5,9 +5,30 @@ use std::fmt;
 use atelier_domain::idempotency::StoredAnswer;
 use atelier_domain::run::{Run, RunPriority};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use utoipa::IntoResponses;
 
 use super::dto::{RunBody, location};
 use crate::http::json::Members;
+use crate::http::openapi::ProblemResponse;
+
+/// How a request for a run is answered.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what `accepted` and problems make")]
+pub(crate) enum RunAccepted {
+    /// The run waits for a worker.
+    #[response(
+        status = 202,
+        headers(
+            ("Location" = String, description = "Where the run is."),
+            ("Idempotent-Replayed" = Option<bool>, description = "`true` where the request came before."),
+        )
+    )]
+    Accepted(RunBody<'static>),
+    #[response(status = 409)]
+    Conflict(#[ref_response] ProblemResponse),
+    #[response(status = 429)]
+    TooMany(#[ref_response] ProblemResponse),
+}
 
 /// Takes the member `priority`.
 pub(crate) fn priority_member(members: &mut Members<'_>) -> Option<RunPriority> {

@@ -6,13 +6,13 @@ use atelier_domain::ids::RunId;
 use atelier_domain::run::RunPriority;
 use utoipa::ToSchema;
 
-use super::dto::{RunBody, location};
-use super::request::{accepted, priority_member, timeout_member};
+use super::dto::location;
+use super::request::{RunAccepted, accepted, priority_member, timeout_member};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesRuns;
 use crate::http::idempotency::{MayBeRepeated, submission_response};
 use crate::http::json::{JsonBody, Members};
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::parameters::RepeatableParameters;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -20,14 +20,15 @@ use crate::http::query::Query;
 /// How a run is to be repeated.
 #[derive(Default, ToSchema)]
 #[schema(as = RetryRequest)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RetryRequestBody {
     /// Which of one's own runs are begun first, -10 to 10: the higher, the
     /// sooner. The earlier run's unless told.
-    #[schema(value_type = i8, required = false, minimum = -10, maximum = 10)]
+    #[schema(value_type = Option<i8>, required = false, minimum = -10, maximum = 10)]
     priority: Option<RunPriority>,
     /// How long it may take, in seconds from the moment that it is first begun.
     /// As long as the earlier run unless told.
-    #[schema(value_type = u32, required = false, minimum = 1)]
+    #[schema(value_type = Option<u32>, required = false, minimum = 1, maximum = 2_592_000)]
     timeout_s: Option<u32>,
 }
 
@@ -51,21 +52,12 @@ impl RetryRequestBody {
 #[utoipa::path(post, path = "/api/v1/comfyui/runs/{id}/retry", operation_id = "retryRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The earlier run's id."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key and body within 24 hours, the request is not carried out again: it gets the same answer.")),
-    request_body(content = RetryRequestBody, content_type = "application/json"),
-    responses(
-        (status = 202, description = "The new run waits for a worker.", body = RunBody<'static>,
-            headers(("Location" = String, description = "Where the new run is."),
-                ("Idempotent-Replayed" = String, description = "`true` where the request came before."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 409, response = ProblemResponse),
-        (status = 422, response = ProblemResponse),
-        (status = 429, response = ProblemResponse)))]
+        RepeatableParameters),
+    request_body(content = Option<RetryRequestBody>, content_type = "application/json"),
+    responses(RunAccepted))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesRuns(actor): WritesRuns,
     path: PathSegments,
     query: Query,
     once: MayBeRepeated,
@@ -83,6 +75,7 @@ pub(crate) async fn handler(
     let request = RetryRequest {
         priority: request.priority,
         timeout_s: request.timeout_s,
+        trace_parent: None,
         once: once.map(|request| OnceOnly {
             request,
             answer: &accepted,

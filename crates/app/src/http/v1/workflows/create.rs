@@ -5,9 +5,9 @@ use actix_web::{HttpResponse, web};
 
 use super::dto::{DraftBody, WorkflowBody, location, workflow_response};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesWorkflows;
 use crate::http::json::JsonBody;
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::RevisionTag;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -16,14 +16,10 @@ use crate::http::query::Query;
     request_body(content = DraftBody, content_type = "application/json"),
     responses(
         (status = 201, description = "It is stored.", body = WorkflowBody,
-            headers(("Location" = String, description = "Where it is."), ("ETag" = String, description = "Its revision."))),
-        (status = 401, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 415, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+            headers(("Location" = String, description = "Where it is."), ("ETag" = inline(RevisionTag), description = "Its revision.")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesWorkflows(actor): WritesWorkflows,
     query: Query,
     body: JsonBody,
 ) -> Result<HttpResponse, Problem> {

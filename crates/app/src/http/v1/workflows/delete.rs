@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::precondition::{expected_revision, written};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesWorkflows;
 use crate::http::etag::IfMatch;
 use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
@@ -18,14 +18,10 @@ use crate::http::query::Query;
         ("If-Match" = Option<String>, Header, description = "The ETag that it must have.")),
     responses(
         (status = 204, description = "It is gone."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 403, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
         (status = 412, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesWorkflows(actor): WritesWorkflows,
     path: PathSegments,
     query: Query,
     request: HttpRequest,

@@ -5,7 +5,7 @@ use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{CACHE_CONTROL, ContentType, ETAG};
 use atelier_application::workflows::{WorkflowDraft, WorkflowPatch};
 use atelier_domain::ids::WorkflowId;
-use atelier_domain::text::Description;
+use atelier_domain::text;
 use atelier_domain::workflow::{Workflow, WorkflowSummary};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,27 +14,25 @@ use uuid::Uuid;
 use crate::http::PREFIX;
 use crate::http::etag::revision_tag;
 use crate::http::json::Members;
+use crate::http::openapi::values::{Description, Name, Prompt, Tags};
 use crate::http::problem::Problem;
 use crate::http::time::Timestamp;
 
 /// A whole workflow as it is sent.
 #[derive(ToSchema)]
 #[schema(as = WorkflowDraft)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct DraftBody {
-    /// What it is called: 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200, example = "House by a lake")]
+    #[schema(value_type = Name)]
     name: String,
-    /// What it is for: up to 10 000 characters.
-    #[schema(max_length = 10_000)]
+    #[schema(value_type = Option<Description>)]
     description: Option<String>,
-    /// A prompt in ComfyUI's API format (in ComfyUI: Workflow, Export (API)).
-    #[schema(value_type = Object)]
+    #[schema(value_type = Prompt)]
     workflow_json: String,
-    /// Whether everybody who is signed in may read and run it.
-    #[schema(required = false, default = false)]
+    /// Whether everybody who is signed in may read and run it; not unless told.
+    #[schema(value_type = Option<bool>)]
     is_public: bool,
-    /// Words to find it by: at most 32, each of 1 to 64 characters.
-    #[schema(required = false, max_items = 32)]
+    #[schema(value_type = Option<Tags>)]
     tags: Vec<String>,
 }
 
@@ -76,24 +74,25 @@ impl DraftBody {
 /// is left out stays, null takes it away. `workflow_json` is replaced whole.
 #[derive(ToSchema)]
 #[schema(as = WorkflowPatch)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
     /// The new name.
-    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    #[schema(value_type = Name, required = false)]
     name: Option<String>,
     /// The new description; null takes it away.
-    #[schema(value_type = Option<String>, max_length = 10_000)]
+    #[schema(value_type = Option<Description>)]
     #[expect(
         clippy::option_option,
         reason = "absent and null are two things in a merge patch"
     )]
     description: Option<Option<String>>,
     /// The new prompt.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Prompt, required = false)]
     workflow_json: Option<String>,
     /// Whether it becomes public; null is false.
     is_public: Option<bool>,
     /// The new tags, all of them; null is none.
-    #[schema(max_items = 32)]
+    #[schema(value_type = Option<Tags>)]
     tags: Option<Vec<String>>,
 }
 
@@ -131,13 +130,13 @@ pub(crate) struct SummaryBody<'a> {
     id: Uuid,
     /// Whose it is. Only this person changes it.
     user_id: Uuid,
-    /// What it is called.
+    #[schema(value_type = Name)]
     name: &'a str,
-    /// What it is for.
+    #[schema(value_type = Option<Description>)]
     description: Option<&'a str>,
     /// Whether everybody who is signed in may read and run it.
     is_public: bool,
-    /// Words to find it by.
+    #[schema(value_type = Tags)]
     tags: &'a [String],
     /// When it was made.
     created_at: Timestamp,
@@ -161,7 +160,7 @@ impl<'a> From<&'a WorkflowSummary> for SummaryBody<'a> {
             id: id.as_uuid(),
             user_id: user_id.as_uuid(),
             name: name.as_str(),
-            description: description.as_ref().map(Description::as_str),
+            description: description.as_ref().map(text::Description::as_str),
             is_public: *is_public,
             tags: tags.as_slice(),
             created_at: Timestamp(*created_at),
@@ -177,8 +176,7 @@ impl<'a> From<&'a WorkflowSummary> for SummaryBody<'a> {
 pub(crate) struct WorkflowBody {
     #[serde(flatten)]
     summary: SummaryBody<'static>,
-    /// The prompt, in ComfyUI's API format.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Prompt)]
     workflow_json: String,
 }
 
@@ -227,7 +225,7 @@ fn summary_of(workflow: &Workflow) -> SummaryBody<'_> {
         id: id.as_uuid(),
         user_id: user_id.as_uuid(),
         name: name.as_str(),
-        description: description.as_ref().map(Description::as_str),
+        description: description.as_ref().map(text::Description::as_str),
         is_public: *is_public,
         tags: tags.as_slice(),
         created_at: Timestamp(*created_at),

@@ -5,9 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::dto::{WorkflowBody, workflow_response};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::ReadsWorkflows;
 use crate::http::etag::{none_match_hits, revision_tag};
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::RevisionTag;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -19,14 +19,12 @@ use crate::http::query::Query;
         ("If-None-Match" = Option<String>, Header, description = "The ETag that one has.")),
     responses(
         (status = 200, description = "The workflow.", body = WorkflowBody,
-            headers(("ETag" = String, description = "Its revision."))),
-        (status = 304, description = "It is what one has."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+            headers(("ETag" = inline(RevisionTag), description = "Its revision."))),
+        (status = 304, description = "It is what one has.",
+            headers(("ETag" = inline(RevisionTag), description = "Its revision.")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsWorkflows(actor): ReadsWorkflows,
     path: PathSegments,
     query: Query,
     request: HttpRequest,

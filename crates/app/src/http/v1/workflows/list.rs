@@ -6,8 +6,9 @@ use atelier_domain::workflow::{WorkflowFilter, WorkflowScope};
 
 use super::dto::SummaryBody;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsWorkflows;
+use crate::http::openapi::parameters::PageParameters;
+use crate::http::openapi::values::{Scope, SearchTag, SearchText};
 use crate::http::page::{PageBody, page_response};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -15,20 +16,16 @@ use crate::http::query::Query;
 /// Lists workflows, newest first, without their prompts.
 #[utoipa::path(get, path = "/api/v1/comfyui/workflows", operation_id = "listWorkflows", tag = "workflows",
     params(
-        ("scope" = Option<String>, Query, description = "Whose: `all` that one sees (the default), one's `own`, or the `public` ones."),
-        ("tag" = Option<String>, Query, description = "Only those with this tag."),
-        ("q" = Option<String>, Query, description = "Only those whose name or description contains this text."),
-        ("limit" = Option<u16>, Query, description = "How many: 1 to 200, 50 unless told.", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before.")),
+        ("scope" = inline(Option<Scope>), Query, description = "Whose: `all` that one sees (the default), one's `own`, or the `public` ones."),
+        ("tag" = inline(Option<SearchTag>), Query, description = "Only those with this tag."),
+        ("q" = inline(Option<SearchText>), Query, description = "Only those whose name or description contains this text."),
+        PageParameters),
     responses(
         (status = 200, description = "A page.", body = PageBody<SummaryBody<'static>>,
-            headers(("Link" = String, description = "Where the next page is, if there is one."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+            headers(("Link" = Option<String>, description = "Where the next page is, if there is one (RFC 8288).")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsWorkflows(actor): ReadsWorkflows,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {
     let filter = WorkflowFilter {

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsWorkflows;
+use crate::http::openapi::values::{BaseModelWord, ResolutionWord};
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -76,7 +76,7 @@ pub(crate) struct LoraValueBody<'a> {
 pub(crate) struct ResolutionBody<'a> {
     /// `own`, or `system` for one that ComfyUI itself offers; then the rest is
     /// null.
-    #[schema(example = "own")]
+    #[schema(value_type = ResolutionWord)]
     kind: &'static str,
     /// The LoRA.
     lora_id: Option<Uuid>,
@@ -89,6 +89,7 @@ pub(crate) struct ResolutionBody<'a> {
     /// How large it is, in bytes.
     file_size: Option<u64>,
     /// The family of models that it is for.
+    #[schema(value_type = Option<BaseModelWord>)]
     base_model: Option<&'static str>,
 }
 
@@ -256,13 +257,10 @@ impl<'a> From<&'a PreflightParameter> for ParameterBody<'a> {
 #[utoipa::path(get, path = "/api/v1/comfyui/workflows/{id}/preflight", operation_id = "preflightWorkflow", tag = "workflows",
     params(("id" = Uuid, Path, description = "The workflow's id.")),
     responses(
-        (status = 200, description = "What would become of it.", body = PreflightBody<'static>),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+        (status = 200, description = "What would become of it.", body = PreflightBody<'static>)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsWorkflows(actor): ReadsWorkflows,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

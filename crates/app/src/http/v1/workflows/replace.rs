@@ -5,10 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::dto::{DraftBody, WorkflowBody, workflow_response};
 use super::precondition::{expected_revision, written};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesWorkflows;
 use crate::http::etag::IfMatch;
 use crate::http::json::JsonBody;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::RevisionTag;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -21,16 +22,11 @@ use crate::http::query::Query;
     request_body(content = DraftBody, content_type = "application/json"),
     responses(
         (status = 200, description = "It is written.", body = WorkflowBody,
-            headers(("ETag" = String, description = "Its revision."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 403, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 412, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+            headers(("ETag" = inline(RevisionTag), description = "Its revision."))),
+        (status = 412, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesWorkflows(actor): WritesWorkflows,
     path: PathSegments,
     query: Query,
     request: HttpRequest,

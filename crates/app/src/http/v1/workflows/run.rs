@@ -9,31 +9,31 @@ use utoipa::ToSchema;
 
 use crate::http::PREFIX;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesRuns;
 use crate::http::idempotency::{MayBeRepeated, submission_response};
 use crate::http::json::{JsonBody, Members};
-use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::parameters::RepeatableParameters;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
-use crate::http::v1::runs::dto::RunBody;
-use crate::http::v1::runs::request::{accepted, priority_member, timeout_member};
+use crate::http::v1::runs::request::{RunAccepted, accepted, priority_member, timeout_member};
 
 /// How a workflow is to be run.
 #[derive(Default, ToSchema)]
 #[schema(as = RunRequest)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RunRequestBody {
     /// Values for the prompt's inputs. A key is an address,
     /// `{node_id}.{input}`, or the bare name of an input that exactly one node
     /// has.
-    #[schema(value_type = Object, required = false, example = json!({"seed": 7, "6.text": "a house by a lake"}))]
+    #[schema(value_type = Option<Object>, required = false, example = json!({"seed": 7, "6.text": "a house by a lake"}))]
     input_params: Map<String, Value>,
     /// Which of one's own runs are begun first, -10 to 10: the higher, the
     /// sooner. 0 unless told.
-    #[schema(value_type = i8, required = false, minimum = -10, maximum = 10)]
+    #[schema(value_type = Option<i8>, required = false, minimum = -10, maximum = 10)]
     priority: RunPriority,
     /// How long it may take, in seconds from the moment that it is first begun.
-    #[schema(value_type = u32, required = false, minimum = 1)]
+    #[schema(value_type = Option<u32>, required = false, minimum = 1, maximum = 2_592_000)]
     timeout_s: Option<u32>,
 }
 
@@ -59,21 +59,12 @@ impl RunRequestBody {
 #[utoipa::path(post, path = "/api/v1/comfyui/workflows/{id}/run", operation_id = "runWorkflow", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The workflow's id."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Sent again with the same key and body within 24 hours, the request is not carried out again: it gets the same answer.")),
-    request_body(content = RunRequestBody, content_type = "application/json"),
-    responses(
-        (status = 202, description = "The run waits for a worker.", body = RunBody<'static>,
-            headers(("Location" = String, description = "Where the run is."),
-                ("Idempotent-Replayed" = String, description = "`true` where the request came before."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 409, response = ProblemResponse),
-        (status = 422, response = ProblemResponse),
-        (status = 429, response = ProblemResponse)))]
+        RepeatableParameters),
+    request_body(content = Option<RunRequestBody>, content_type = "application/json"),
+    responses(RunAccepted))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesRuns(actor): WritesRuns,
     path: PathSegments,
     query: Query,
     once: MayBeRepeated,
@@ -92,6 +83,7 @@ pub(crate) async fn handler(
         input_params: request.input_params,
         priority: request.priority,
         timeout_s: request.timeout_s,
+        trace_parent: None,
         once: once.map(|request| OnceOnly {
             request,
             answer: &accepted,

@@ -4,8 +4,9 @@ use actix_web::{HttpResponse, web};
 use atelier_domain::run::RunFilter;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
-use crate::http::openapi::ProblemResponse;
+use crate::http::auth::ReadsRuns;
+use crate::http::openapi::parameters::PageParameters;
+use crate::http::openapi::values::RunStatusWord;
 use crate::http::page::{PageBody, page_response};
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
@@ -16,19 +17,14 @@ use crate::http::v1::runs::dto::{RunBody, status_parameter};
 #[utoipa::path(get, path = "/api/v1/comfyui/workflows/{id}/runs", operation_id = "listRunsOfWorkflow", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The workflow's id."),
-        ("status" = Option<String>, Query, description = "Only those that stand here: `pending`, `running`, `completed`, `failed`, `cancelled`."),
-        ("limit" = Option<u16>, Query, description = "How many: 1 to 200, 50 unless told.", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before.")),
+        ("status" = Option<RunStatusWord>, Query, description = "Only those that stand here."),
+        PageParameters),
     responses(
         (status = 200, description = "A page.", body = PageBody<RunBody<'static>>,
-            headers(("Link" = String, description = "Where the next page is, if there is one."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+            headers(("Link" = Option<String>, description = "Where the next page is, if there is one (RFC 8288).")))))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    ReadsRuns(actor): ReadsRuns,
     path: PathSegments,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {

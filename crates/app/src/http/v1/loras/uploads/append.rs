@@ -5,8 +5,9 @@ use actix_web::{HttpResponse, web};
 use super::UploadBytes;
 use super::receiving::receive;
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::{HttpTime, TusVersion};
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -19,27 +20,22 @@ use crate::http::tus::{TusRequest, UPLOAD_EXPIRES, UPLOAD_OFFSET, http_date};
 #[utoipa::path(patch, path = "/api/v1/comfyui/loras/uploads/{id}", operation_id = "appendToLoraUpload", tag = "uploads",
     params(
         ("id" = Uuid, Path, description = "The upload's id."),
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`."),
+        ("Tus-Resumable" = inline(TusVersion), Header, description = "The version of the protocol."),
         ("Upload-Offset" = u64, Header, description = "Where the bytes begin: where the upload ends.")),
     request_body(content = UploadBytes, content_type = "application/offset+octet-stream"),
     responses(
         (status = 204, description = "The bytes are kept.",
-            headers(("Tus-Resumable" = String, description = "`1.0.0`."),
+            headers(("Tus-Resumable" = inline(TusVersion), description = "The version of the protocol."),
                 ("Upload-Offset" = u64, description = "How many bytes are there now."),
-                ("Upload-Expires" = String, description = "How long its next bytes are waited for."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
-        (status = 408, response = ProblemResponse),
+                ("Upload-Expires" = inline(HttpTime), description = "How long its next bytes are waited for."))),
         (status = 409, response = ProblemResponse),
         (status = 410, response = ProblemResponse),
         (status = 412, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 415, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 502, response = ProblemResponse),
+        (status = 507, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
     request: TusRequest,

@@ -8,9 +8,10 @@ use super::metadata::Metadata;
 use super::receiving::receive;
 use super::{UploadBytes, location};
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::json::content_length;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::{HttpTime, TusVersion};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::tus::{TusRequest, UPLOAD_EXPIRES, UPLOAD_OFFSET, http_date};
@@ -23,26 +24,23 @@ use crate::http::tus::{TusRequest, UPLOAD_EXPIRES, UPLOAD_OFFSET, http_date};
 /// LoRA becomes `ready` or `failed`.
 #[utoipa::path(post, path = "/api/v1/comfyui/loras/uploads", operation_id = "createLoraUpload", tag = "uploads",
     params(
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`."),
+        ("Tus-Resumable" = inline(TusVersion), Header, description = "The version of the protocol."),
         ("Upload-Length" = u64, Header, description = "The file's size in bytes."),
         ("Upload-Metadata" = String, Header, description = "Pairs of a key and a value in base64, with commas between: `filename`, and if you like `name`, `description`, `tags` (with commas between) and `replace` (`true` for a new version of the LoRA of that filename).")),
-    request_body(content = UploadBytes, content_type = "application/offset+octet-stream"),
+    request_body(content = Option<UploadBytes>, content_type = "application/offset+octet-stream"),
     responses(
         (status = 201, description = "The bytes may come.",
             headers(("Location" = String, description = "Where the upload is."),
-                ("Tus-Resumable" = String, description = "`1.0.0`."),
+                ("Tus-Resumable" = inline(TusVersion), description = "The version of the protocol."),
                 ("Upload-Offset" = u64, description = "How many bytes are there."),
-                ("Upload-Expires" = String, description = "How long its next bytes are waited for."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
+                ("Upload-Expires" = inline(HttpTime), description = "How long its next bytes are waited for."))),
         (status = 409, response = ProblemResponse),
         (status = 412, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 415, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 502, response = ProblemResponse),
+        (status = 507, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     query: Query,
     request: TusRequest,
     payload: web::Payload,

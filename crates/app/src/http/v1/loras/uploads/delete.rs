@@ -3,8 +3,9 @@
 use actix_web::{HttpResponse, web};
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::TusVersion;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -14,19 +15,16 @@ use crate::http::tus::TusRequest;
 #[utoipa::path(delete, path = "/api/v1/comfyui/loras/uploads/{id}", operation_id = "deleteLoraUpload", tag = "uploads",
     params(
         ("id" = Uuid, Path, description = "The upload's id."),
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`.")),
+        ("Tus-Resumable" = inline(TusVersion), Header, description = "The version of the protocol.")),
     responses(
         (status = 204, description = "It is gone.",
-            headers(("Tus-Resumable" = String, description = "`1.0.0`."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
+            headers(("Tus-Resumable" = inline(TusVersion), description = "The version of the protocol."))),
         (status = 409, response = ProblemResponse),
         (status = 410, response = ProblemResponse),
         (status = 412, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
     request: TusRequest,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
@@ -56,13 +56,10 @@ impl From<&ResumableUpload> for UploadStatusBody {
     params(("id" = Uuid, Path, description = "The upload's id.")),
     responses(
         (status = 200, description = "The upload.", body = UploadStatusBody),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
         (status = 410, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
 ) -> Result<HttpResponse, Problem> {

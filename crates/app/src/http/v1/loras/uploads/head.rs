@@ -4,8 +4,9 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 
 use crate::http::api::Api;
-use crate::http::auth::AuthActor;
+use crate::http::auth::WritesLoras;
 use crate::http::openapi::ProblemResponse;
+use crate::http::openapi::values::{HttpTime, TusVersion};
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -17,22 +18,19 @@ use crate::http::tus::{
 #[utoipa::path(head, path = "/api/v1/comfyui/loras/uploads/{id}", operation_id = "askLoraUpload", tag = "uploads",
     params(
         ("id" = Uuid, Path, description = "The upload's id."),
-        ("Tus-Resumable" = String, Header, description = "`1.0.0`.")),
+        ("Tus-Resumable" = inline(TusVersion), Header, description = "The version of the protocol.")),
     responses(
         (status = 204, description = "The headers say it.",
-            headers(("Tus-Resumable" = String, description = "`1.0.0`."),
+            headers(("Tus-Resumable" = inline(TusVersion), description = "The version of the protocol."),
                 ("Upload-Offset" = u64, description = "How many bytes are there."),
                 ("Upload-Length" = u64, description = "How many there will be."),
-                ("Upload-Metadata" = String, description = "What was said of it."),
-                ("Upload-Expires" = String, description = "How long its next bytes are waited for; not there once all have come."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 404, response = ProblemResponse),
+                ("Upload-Metadata" = Option<String>, description = "What was said of it."),
+                ("Upload-Expires" = inline(Option<HttpTime>), description = "How long its next bytes are waited for; not there once all have come."))),
         (status = 410, response = ProblemResponse),
         (status = 412, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
-    AuthActor(actor): AuthActor,
+    WritesLoras(actor): WritesLoras,
     path: PathSegments,
     query: Query,
     request: TusRequest,
