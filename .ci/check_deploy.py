@@ -36,7 +36,8 @@ def documents(path: Path) -> list[dict]:
 
 def source_text() -> str:
     """The code of the server, without its tests: what is only named there is no variable and no metric."""
-    files = sorted((ROOT / "crates/app/src").rglob("*.rs"))
+    folders = (ROOT / "crates/app/src", ROOT / "crates/local-postgres/src")
+    files = sorted(file for folder in folders for file in folder.rglob("*.rs"))
     return "\n".join(file.read_text().split("#[cfg(test)]")[0] for file in files)
 
 
@@ -149,9 +150,24 @@ def expressions() -> list[tuple[str, str]]:
     return found
 
 
-def check_metrics(source: str) -> None:
-    known = set(re.findall(r'"(atelier_[a-z0-9_]+)"', source))
-    parts = {f"{name}_{part}" for name in known if name.endswith("_seconds") for part in ("bucket", "count", "sum")}
+def metrics() -> tuple[set[str], set[str]]:
+    """The metrics by the names that the guide has for them, and the series of the histograms among them."""
+    source = "\n".join(
+        file.read_text().split("#[cfg(test)]")[0] for file in sorted((ROOT / "crates/app/src/telemetry").rglob("*.rs"))
+    )
+    kinds = dict(re.findall(r"^    (\w+): (.+),$", source, re.MULTILINE))
+    known, series = set(), set()
+    for name in re.findall(r'"(atelier_[a-z0-9_]+)"', source):
+        registered = re.search(rf'"{name}",\s*"[^"]*",\s*(?:self\.(\w+)|(Info))', source)
+        kind = (kinds[registered[1]] if registered[1] else registered[2]) if registered else "Gauge"
+        if "Histogram" in kind:
+            series |= {f"{name}_{part}" for part in ("bucket", "count", "sum")}
+        known.add(name + ("_total" if "Counter" in kind else "_info" if kind == "Info" else ""))
+    return known, series
+
+
+def check_metrics() -> None:
+    known, parts = metrics()
     used: set[str] = set()
     for place, expression in expressions():
         try:
@@ -162,8 +178,9 @@ def check_metrics(source: str) -> None:
         used |= names
         for name in names - known - parts:
             complain(place, f"there is no metric `{name}`")
-    told = set(re.findall(r"^\| .*$", GUIDE.read_text(), re.MULTILINE))
-    told = {name for line in told for name in re.findall(r"`(atelier_[a-z0-9_]+)[`{]", line.split(" | ")[0])}
+    section = GUIDE.read_text().split("## Monitoring", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(atelier_[a-z0-9_]+)[`{]", row)}
     for name in told - known:
         complain(GUIDE, f"there is no metric `{name}`")
     for name in known - told:
@@ -225,7 +242,7 @@ def main() -> int:
     source = source_text()
     check_compose()
     check_kubernetes()
-    check_metrics(source)
+    check_metrics()
     check_variables(source)
     check_links()
     for finding in findings:
