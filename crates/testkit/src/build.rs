@@ -11,6 +11,9 @@
 //! assert!(public.is_public);
 //! ```
 
+mod people;
+mod pictures;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -34,6 +37,9 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, json};
 use sha2::{Digest as _, Sha256};
+
+pub use people::{a_new_api_token, an_identity};
+pub use pictures::an_input;
 
 use crate::random_id;
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use atelier_testkit::conformance::{
-    self, blob_store, lora_copies, lora_folder, lora_repo, lora_transfers, lora_uploads,
-    run_previews, run_queue, run_repo, run_signals, workflow_repo,
+    self, account_links, api_tokens, audit_trail, blob_store, external_identities, input_repo,
+    lora_copies, lora_folder, lora_repo, lora_transfers, lora_uploads, run_previews, run_queue,
+    run_repo, run_signals, usage_repo, workflow_repo,
 };
 use atelier_testkit::{FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews};
 use proptest::prelude::*;
@@ -110,6 +111,78 @@ fn copies() -> lora_copies::Harness {
     }
 }
 
+fn inputs() -> input_repo::Harness {
+    let store = FakeStore::new();
+    input_repo::Harness {
+        inputs: Arc::new(store.inputs()),
+        runs: Arc::new(store.runs()),
+        queue: Arc::new(store.queue()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn usage() -> usage_repo::Harness {
+    let store = FakeStore::new();
+    usage_repo::Harness {
+        usage: Arc::new(store.usage()),
+        loras: Arc::new(store.loras()),
+        inputs: Arc::new(store.inputs()),
+        runs: Arc::new(store.runs()),
+        queue: Arc::new(store.queue()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn tokens() -> api_tokens::Harness {
+    api_tokens::Harness {
+        tokens: Arc::new(FakeStore::new().api_tokens()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn identities() -> external_identities::Harness {
+    let store = FakeStore::new();
+    external_identities::Harness {
+        identities: Arc::new(store.external_identities()),
+        workflows: Arc::new(store.workflows()),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn links() -> account_links::Harness {
+    let store = FakeStore::new();
+    account_links::Harness {
+        identities: Arc::new(store.external_identities()),
+        add_account: Arc::new(move |id, email| {
+            store.add_account(id, &email);
+            Box::pin(async {})
+        }),
+        keep_alive: Arc::new(()),
+    }
+}
+
+fn trail() -> audit_trail::Harness {
+    let store = FakeStore::new();
+    audit_trail::Harness {
+        trail: Arc::new(store.audit_trail()),
+        written: Arc::new(move |person| {
+            let events = store.audit_events().into_iter();
+            let written = events
+                .filter(|event| event.user_id == Some(person))
+                .map(|event| audit_trail::WrittenEvent {
+                    action: event.action.to_owned(),
+                    target: event.target,
+                    details: event.details.into(),
+                })
+                .collect();
+            Box::pin(async { written })
+        }),
+        keep_alive: Arc::new(()),
+    }
+}
+
 fn blobs() -> blob_store::Harness {
     blob_store::Harness {
         blobs: Arc::new(InMemoryBlobs::new()),
@@ -147,6 +220,12 @@ atelier_testkit::lora_repo_conformance!(async { loras() });
 atelier_testkit::lora_transfers_conformance!(async { transfers() });
 atelier_testkit::lora_uploads_conformance!(async { uploads() });
 atelier_testkit::lora_copies_conformance!(async { copies() });
+atelier_testkit::input_repo_conformance!(async { inputs() });
+atelier_testkit::usage_repo_conformance!(async { usage() });
+atelier_testkit::api_tokens_conformance!(async { tokens() });
+atelier_testkit::external_identities_conformance!(async { identities() });
+atelier_testkit::account_links_conformance!(async { links() });
+atelier_testkit::audit_trail_conformance!(async { trail() });
 atelier_testkit::blob_store_conformance!(async { blobs() });
 atelier_testkit::lora_folder_conformance!(async { folder() });
 atelier_testkit::run_signals_conformance!(async { signals() });

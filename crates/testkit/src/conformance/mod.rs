@@ -27,7 +27,12 @@
 //!
 //! Everything panics, as tests do, at the first thing that is not right.
 
+pub mod account_links;
+pub mod api_tokens;
+pub mod audit_trail;
 pub mod blob_store;
+pub mod external_identities;
+pub mod input_repo;
 pub mod lora_copies;
 pub mod lora_folder;
 pub mod lora_repo;
@@ -37,6 +42,7 @@ pub mod run_previews;
 pub mod run_queue;
 pub mod run_repo;
 pub mod run_signals;
+pub mod usage_repo;
 pub mod workflow_repo;
 
 use std::any::Any;

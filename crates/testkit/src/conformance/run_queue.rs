@@ -1,5 +1,6 @@
 //! What every [`RunQueue`] must do.
 
+mod bounds;
 mod claims;
 mod endings;
 mod leases;
@@ -21,6 +22,7 @@ use atelier_domain::ports::{
 };
 use atelier_domain::run::{NewRun, Run, RunEvent, RunEventKind, RunStatus};
 
+pub use bounds::*;
 pub use claims::*;
 pub use endings::*;
 pub use leases::*;
@@ -199,6 +201,11 @@ macro_rules! run_queue_conformance {
             claims_go_round_between_users,
             the_user_served_longest_ago_comes_first,
             a_released_run_waits_with_its_old_place,
+            nobody_has_more_runs_under_way_than_allowed,
+            who_is_passed_over_keeps_their_turn,
+            claims_at_once_do_not_pass_the_bound_together,
+            what_may_be_alive_is_taken_up_again_beyond_the_bound,
+            figures_tell_how_the_queue_is,
             no_run_is_claimed_twice_at_once,
             runs_enqueued_while_others_claim_are_all_claimed,
             completing_stores_the_outputs_in_order,

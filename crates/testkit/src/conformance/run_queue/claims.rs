@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atelier_domain::actor::Actor;
-use atelier_domain::ids::{RunId, UserId};
+use atelier_domain::ids::{InputId, LoraId, RunId, UserId};
 use atelier_domain::ports::{ClaimOutcome, ClaimRequest, ReleaseReason};
 use atelier_domain::run::{NewRun, RunPriority, RunStatus};
 use tokio::task::JoinSet;
 
 use super::{BACKEND, Harness};
 use crate::build::{a_claim, an_actor, next_time};
+use crate::random_id;
 
 /// `None` if nothing waits.
 pub async fn a_claim_of_nothing_is_none(h: &Harness) {
@@ -21,7 +22,12 @@ pub async fn a_claim_of_nothing_is_none(h: &Harness) {
 /// The claim brings everything that a worker needs.
 pub async fn a_claim_hands_over_what_was_enqueued(h: &Harness) {
     let alice = an_actor();
-    let new = h.new_run(&alice).await;
+    let new = NewRun {
+        lora_ids: vec![LoraId::new(random_id())],
+        input_ids: vec![InputId::new(random_id()), InputId::new(random_id())],
+        trace_parent: Some(format!("00-{}-00f067aa0ba902b7-01", random_id().simple())),
+        ..h.new_run(&alice).await
+    };
     crate::enqueue(&*h.runs, &alice, new.clone()).await;
     let request = a_claim(BACKEND);
 
@@ -35,6 +41,8 @@ pub async fn a_claim_hands_over_what_was_enqueued(h: &Harness) {
     assert_eq!(claimed.graph, new.graph);
     assert_eq!(claimed.nodes_total, new.nodes_total);
     assert_eq!(claimed.lora_ids, new.lora_ids);
+    assert_eq!(claimed.input_ids, new.input_ids);
+    assert_eq!(claimed.trace_parent, new.trace_parent);
     assert_eq!(claimed.resumes, None);
     assert_eq!(claimed.timeout_s, new.timeout_s);
     let whole = Duration::from_secs(new.timeout_s.into());
@@ -296,7 +304,7 @@ pub async fn runs_enqueued_while_others_claim_are_all_claimed(h: &Harness) {
             let mut ids = Vec::new();
             for _ in 0..EACH {
                 let new = NewRun {
-                    id: RunId::new(crate::random_id()),
+                    id: RunId::new(random_id()),
                     created_at: next_time(),
                     ..new.clone()
                 };
