@@ -24,6 +24,9 @@ use crate::catalogue::file_input_table;
 /// How long one picture may take, connection and all.
 const PLACING: Duration = Duration::from_mins(5);
 
+/// How often a backend that answers may not take a picture.
+const REFUSALS: u32 = 3;
+
 /// Why a picture was not put there.
 #[derive(Debug, Error)]
 enum PlacingError {
@@ -41,9 +44,17 @@ impl PlacingError {
         match self {
             Self::Gone => false,
             Self::Blob(error) => matches!(error, BlobError::Unavailable(_)),
-            // It may have been in the middle of another one's bytes.
             Self::Backend(error) => !matches!(error, ComfyError::Unauthorized { .. }),
         }
+    }
+
+    /// Whether the backend answered, and did not do it: perhaps because another
+    /// one's bytes were half there.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Backend(ComfyError::Protocol(_) | ComfyError::Rejected(_))
+        )
     }
 }
 
@@ -103,17 +114,19 @@ impl Attempt<'_> {
         let client = self.station.client.as_ref();
         let blobs = self.shared.blobs.as_ref();
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        let mut refusals = 0;
         loop {
             let error = match place(client, blobs, input).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            refusals += u32::from(error.is_refusal());
             tracing::warn!(
                 input.id = %input.id,
                 error = &error as &dyn std::error::Error,
                 "a picture was not put on a backend's disk"
             );
-            if error.is_transient() && Instant::now() < until {
+            if error.is_transient() && refusals < REFUSALS && Instant::now() < until {
                 sleep(backoff.next()).await;
                 continue;
             }
@@ -122,8 +135,10 @@ impl Attempt<'_> {
                 PlacingError::Blob(_) if error.is_transient() => {
                     Ending::Released(ReleaseReason::WorkerLost)
                 }
-                PlacingError::Backend(ComfyError::Protocol(_) | ComfyError::Rejected(_))
-                | PlacingError::Blob(_) => Ending::failed(words::input_not_placed(input)),
+                PlacingError::Blob(_) => Ending::failed(words::input_not_placed(input)),
+                PlacingError::Backend(_) if error.is_refusal() => {
+                    Ending::failed(words::input_not_placed(input))
+                }
                 PlacingError::Backend(_) => {
                     self.station.mark_down();
                     Ending::Released(ReleaseReason::BackendLost)

@@ -20,6 +20,8 @@ fn use_case(house: &House) -> PreflightWorkflow {
     PreflightWorkflow {
         workflows: Arc::new(house.store.workflows()),
         loras: Arc::new(house.store.loras()),
+        inputs: Arc::new(house.store.inputs()),
+        policy: Arc::clone(&house.policy),
         copies: Arc::new(house.store.copies()),
         catalogue: Arc::clone(&house.catalogue),
         ids: Arc::clone(&house.ids) as _,
@@ -104,6 +106,8 @@ async fn the_faults_are_those_that_a_run_would_be_refused_for() {
         lora_graph("a.safetensors@2"),
         graph_with("LoraLoader", &json!({"lora_name": ["1", 0]})),
         graph_with("LoadImage", &json!({"image": "../../secret.png"})),
+        graph_with("LoadImage", &json!({"image": "never-sent.png"})),
+        graph_with("SRL Eval", &json!({"code": "return 1"})),
     ] {
         let preflight = look(&house, &graph).await;
 

@@ -129,8 +129,8 @@ async fn everything_that_is_wrong_is_told_at_once() {
         [
             "/input_params/no_such_input",
             "/workflow_json/7/inputs/lora_name",
-            "/workflow_json/2/inputs/filename_prefix",
             "/workflow_json/8/inputs/image",
+            "/workflow_json/2/inputs/filename_prefix",
         ]
     );
 }

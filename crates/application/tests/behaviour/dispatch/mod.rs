@@ -10,6 +10,7 @@ mod following;
 mod lora_syncing;
 mod orphans;
 mod outputs;
+mod placing;
 mod submitting;
 mod survival;
 mod uploads;

@@ -21,6 +21,7 @@ fn strangers() -> Vec<BlobKey> {
         key(format!("user-{owner}/loras/x.safetensors")),
         key(format!("user-{owner}/runs/{}/0-x.png", random_id())),
         key(format!("user-{owner}/uploads/{}/0-1", random_id())),
+        key(format!("user-{owner}/inputs/{}", random_id())),
     ]
 }
 

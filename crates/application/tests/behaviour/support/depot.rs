@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_application::allowance::Allowance;
 use atelier_application::loras::{
     ImportLora, ImportRequest, Imported, LoraDetails, NewUpload, ResumableUploads, UploadLimits,
 };
@@ -9,6 +10,7 @@ use atelier_domain::actor::Actor;
 use atelier_domain::ids::LoraId;
 use atelier_domain::lora::{Lora, LoraStatus};
 use atelier_domain::ports::{Clock, LoraRepo as _, LoraTransfers, RemoteSource, ResumableUpload};
+use atelier_domain::usage::Quotas;
 use atelier_testkit::build::{EPOCH, an_actor};
 use atelier_testkit::{FakeRemote, FakeStore, InMemoryBlobs, SequentialIds, wait_until};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -86,6 +88,14 @@ impl Depot {
         Serving::begin(self.transferring())
     }
 
+    /// As much as there is room for.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance {
+            usage: Arc::new(self.store.usage()),
+            quotas: Quotas::default(),
+        }
+    }
+
     pub(crate) fn imports(&self) -> ImportLora {
         ImportLora {
             source: Arc::new(self.drive.clone()),
@@ -96,6 +106,7 @@ impl Depot {
             ids: Arc::clone(&self.ids) as _,
             max_bytes: Self::MAX_BYTES,
             max_unfinished: Self::MAX_UNFINISHED,
+            allowance: self.allowance(),
             io: Handle::current(),
         }
     }
@@ -136,6 +147,7 @@ impl Depot {
                 max_pieces: 500,
                 ..UploadLimits::default()
             },
+            allowance: self.allowance(),
             io: Handle::current(),
         }
     }

@@ -7,8 +7,10 @@ mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_application::allowance::Allowance;
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
+use atelier_application::inputs::{UploadInput, UploadInputError, UploadedInput};
 use atelier_application::loras::{
     LoraDetails, ResumableUploads, UploadLimits, UploadLora, UploadLoraError, Uploaded,
 };
@@ -18,14 +20,16 @@ use atelier_application::runs::{
 use atelier_application::sync::{LoraSync, LoraSyncParts};
 use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_domain::actor::Actor;
-use atelier_domain::graph::{GraphJson, PromptGraph};
+use atelier_domain::graph::{GraphJson, NodePolicy, PromptGraph};
 use atelier_domain::ids::{RunId, WorkflowId};
+use atelier_domain::input::Input;
 use atelier_domain::lora::Lora;
 use atelier_domain::ports::{
     BlobStore, ClaimOutcome, ClaimedRun, Clock as _, ComfyClient, LoraCatalogue, RunQueue,
     RunRepo as _, WorkflowRepo as _, WriteOutcome,
 };
 use atelier_domain::run::Run;
+use atelier_domain::usage::Quotas;
 use atelier_domain::validation::Violation;
 use atelier_domain::workflow::NewWorkflow;
 use atelier_testkit::build::{a_workflow, an_actor, safetensors_bytes};
@@ -33,6 +37,7 @@ use atelier_testkit::{
     FakeRemote, FakeStore, InMemoryBlobs, InMemoryLoraFolder, InMemoryPreviews, ManualClock,
     ScriptedComfy, SequentialIds, wait_until,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -81,6 +86,8 @@ pub(crate) struct House {
     pub(crate) catalogue: Arc<CatalogueCache>,
     pub(crate) ids: Arc<SequentialIds>,
     pub(crate) actor: Actor,
+    /// Which nodes may be used, by now.
+    pub(crate) policy: Arc<NodePolicy>,
 }
 
 impl House {
@@ -102,6 +109,7 @@ impl House {
             previews: InMemoryPreviews::new(),
             ids: Arc::new(SequentialIds::new()),
             actor: an_actor(),
+            policy: Arc::new(NodePolicy::default()),
         }
     }
 
@@ -112,6 +120,14 @@ impl House {
         });
     }
 
+    /// As much as there is room for.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance {
+            usage: Arc::new(self.store.usage()),
+            quotas: Quotas::default(),
+        }
+    }
+
     pub(crate) fn uploads(&self) -> UploadLora {
         UploadLora {
             loras: Arc::new(self.store.loras()),
@@ -119,6 +135,7 @@ impl House {
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             max_bytes: 1024 * 1024,
+            allowance: self.allowance(),
         }
     }
 
@@ -130,19 +147,55 @@ impl House {
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             limits: UploadLimits::default(),
+            allowance: self.allowance(),
             io: Handle::current(),
         }
+    }
+
+    pub(crate) fn input_uploads(&self) -> UploadInput {
+        UploadInput {
+            inputs: Arc::new(self.store.inputs()),
+            blobs: Arc::new(self.blobs.clone()),
+            clock: Arc::clone(&self.clock) as _,
+            ids: Arc::clone(&self.ids) as _,
+            max_bytes: 100_000,
+            allowance: self.allowance(),
+        }
+    }
+
+    /// A picture of the actor's; another `fill` is another content.
+    pub(crate) async fn picture(&self, filename: &str, fill: u8) -> Input {
+        match self.upload_picture(filename, png(fill)).await.unwrap() {
+            UploadedInput::New(input) => *input,
+            UploadedInput::Same(input) => panic!("it was there before: {input:?}"),
+        }
+    }
+
+    pub(crate) async fn upload_picture(
+        &self,
+        filename: &str,
+        bytes: Vec<u8>,
+    ) -> Result<UploadedInput, UploadInputError> {
+        let uploads = self.input_uploads();
+        let mut upload = uploads.begin(self.actor.clone(), filename).await?;
+        for piece in bytes.chunks(7) {
+            upload.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        upload.finish().await
     }
 
     pub(crate) fn submissions(&self) -> SubmitRun {
         SubmitRun {
             workflows: Arc::new(self.store.workflows()),
             loras: Arc::new(self.store.loras()),
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::clone(&self.policy),
             runs: Arc::new(self.store.runs()),
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             limits: LIMITS,
+            allowance: self.allowance(),
         }
     }
 
@@ -150,10 +203,13 @@ impl House {
         RetryRun {
             runs: Arc::new(self.store.runs()),
             loras: Arc::new(self.store.loras()),
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::clone(&self.policy),
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             limits: LIMITS,
+            allowance: self.allowance(),
         }
     }
 
@@ -279,6 +335,8 @@ impl House {
         Worker::new(WorkerParts {
             queue,
             loras: Arc::new(self.store.loras()),
+            inputs: Arc::new(self.store.inputs()),
+            policy: Arc::clone(&self.policy),
             uploads: Arc::new(self.store.uploads()),
             copies: Arc::new(self.store.copies()),
             transferring: Arc::new(Transferring::new(
@@ -368,6 +426,13 @@ impl Running {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
+}
+
+/// What looks like a PNG of 64 by 32 pixels.
+pub(crate) fn png(fill: u8) -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x20\x08\x02\0\0\0".to_vec();
+    png.extend([fill; 100]);
+    png
 }
 
 /// A graph of one saved empty picture, with an input more.
