@@ -12,6 +12,8 @@
     reason = "a benchmark reads its size, prints, and stops at the first surprise"
 )]
 
+mod rows;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use rows::record;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_atelier-under-test");
 
@@ -88,6 +92,7 @@ async fn measure(file: &LargeFile, on_s3: bool) {
     let drive = DriveDouble::start().expect("a free port");
     let server = site
         .setup()
+        .with("ATELIER_RATE_LIMIT", "off")
         .with("RUST_LOG", "warn,atelier::server=info")
         .with("GOOGLE_API_BASE_URL", drive.api_base_url())
         .with("GOOGLE_TOKEN_URL", drive.token_url())
@@ -96,31 +101,52 @@ async fn measure(file: &LargeFile, on_s3: bool) {
     let client = server.client();
     client.add_lora("small.safetensors", 1).await;
     client.run_to_the_end(&with_lora("small.safetensors")).await;
-    let mut report = Report {
+    let report = Report {
         mib: file.blocks,
         server: &server,
         before_kib: server.process.peak_memory_kib(),
     };
     println!("objects {}:", if on_s3 { "on S3" } else { "in a folder" });
 
+    let mut straight = None;
     if let Some(s3) = &site.s3 {
         let taken = put_straight(s3, file).await;
         report.line("straight PUT", taken);
+        straight = Some(taken);
         let taken = put_straight_in_parts(s3, file).await;
         report.line("straight, in parts", taken);
     }
-    let taken = upload(&client, file).await;
-    report.line("upload", taken);
-    let taken = run(&client, "large.safetensors").await;
-    report.line("run that syncs it", taken);
+    let uploaded = upload(&client, file).await;
+    report.line("upload", uploaded);
+    let grown = report.grown_mib();
+    let synced = run(&client, "large.safetensors").await;
+    report.line("run that syncs it", synced);
     let copy = site
         .backend
         .loras
         .join(format!("user-{}/large.safetensors", client.person().id));
-    let taken = copy_and_hash(&copy);
-    report.line("cp and sha256sum", taken);
+    let copied = copy_and_hash(&copy);
+    report.line("cp and sha256sum", copied);
     let taken = import(&client, &drive, file).await;
     report.line("import from Drive", taken);
+    if let Some(straight) = straight {
+        let rates = |ours, theirs| {
+            let (ours, theirs) = (report.rate(ours), report.rate(theirs));
+            (
+                ours / theirs,
+                format!("{ours:.0} MiB/s, against {theirs:.0} MiB/s"),
+            )
+        };
+        let (ratio, figures) = rates(uploaded, straight);
+        record("upload", ratio, &figures);
+        record(
+            "upload-memory",
+            grown,
+            &format!("{} MiB uploaded", file.blocks),
+        );
+        let (ratio, figures) = rates(synced, copied);
+        record("sync", ratio, &figures);
+    }
 }
 
 struct Report<'a> {
@@ -130,18 +156,28 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn line(&mut self, what: &str, taken: Duration) {
-        let seconds = taken.as_secs_f64();
-        let rate = f64::from(u32::try_from(self.mib).expect("a size in MiB")) / seconds;
+    fn line(&self, what: &str, taken: Duration) {
+        println!(
+            "  {what:<20} {:7.2} s {:8.0} MiB/s   peak memory grew by {:.1} MiB",
+            taken.as_secs_f64(),
+            self.rate(taken),
+            self.grown_mib(),
+        );
+    }
+
+    /// MiB in a second.
+    fn rate(&self, taken: Duration) -> f64 {
+        f64::from(u32::try_from(self.mib).expect("a size in MiB")) / taken.as_secs_f64()
+    }
+
+    /// By how much the server's peak memory has grown since it was idle.
+    fn grown_mib(&self) -> f64 {
         let grown = self
             .server
             .process
             .peak_memory_kib()
             .saturating_sub(self.before_kib);
-        println!(
-            "  {what:<20} {seconds:7.2} s {rate:8.0} MiB/s   peak memory grew by {:.1} MiB",
-            f64::from(u32::try_from(grown).expect("KiB")) / 1024.0
-        );
+        f64::from(u32::try_from(grown).expect("KiB")) / 1024.0
     }
 }
 

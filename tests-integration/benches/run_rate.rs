@@ -11,6 +11,8 @@
     reason = "a benchmark stops at the first surprise"
 )]
 
+mod rows;
+
 use std::time::Duration;
 
 use atelier_tests_integration::backend::Backend;
@@ -23,6 +25,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use rows::record;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_atelier-under-test");
 
@@ -62,6 +66,7 @@ async fn measure(pace: Duration, name: &str) {
         &backend.url(),
         &backend.loras,
     )
+    .with("ATELIER_RATE_LIMIT", "off")
     // As quiet as it goes, but for the line that says where it listens.
     .with("RUST_LOG", "warn,atelier::server=info");
     let server = setup.start();
@@ -87,17 +92,23 @@ async fn measure(pace: Duration, name: &str) {
     }
     let straight_rate = rate(&straight, 4_000_000).await;
     let through_rate = rate(&through, 5_000_000).await;
-    let report = format!(
-        "{name}: one run {:.2} ms straight, {:.2} ms through Atelier (p95 {:.2}), median; adds {:.2} ms\n\
-         {name}: {CONCURRENT} runs of {CLIENTS} clients {straight_rate:.0}/s straight, {through_rate:.0}/s through \
-         Atelier: {:.2} of it\n",
+    let added = at(&mut through_times, 0.5) - at(&mut straight_times, 0.5);
+    let one = format!(
+        "{name}: {:.2} ms straight, {:.2} ms through Atelier (95 % within {:.2})",
         at(&mut straight_times, 0.5),
         at(&mut through_times, 0.5),
         at(&mut through_times, 0.95),
-        at(&mut through_times, 0.5) - at(&mut straight_times, 0.5),
-        through_rate / straight_rate,
     );
-    std::io::Write::write_all(&mut std::io::stdout(), report.as_bytes()).expect("somebody reads");
+    let many = format!(
+        "{name}, {CONCURRENT} runs: {straight_rate:.0}/s straight, {through_rate:.0}/s through Atelier"
+    );
+    let suffix = if pace.is_zero() { "-unpaced" } else { "" };
+    record(&format!("run-adds{suffix}"), added, &one);
+    record(
+        &format!("runs-rate{suffix}"),
+        through_rate / straight_rate,
+        &many,
+    );
 }
 
 /// A quantile, in milliseconds.
