@@ -16,7 +16,7 @@ use crate::config::work::WorkArguments;
 use crate::config::{Mistakes, SECRET_FILES_HELP, is_set_to_nothing};
 use crate::healthcheck::{self, HealthcheckArguments, HealthcheckError};
 use crate::local::{LocalArguments, LocalError};
-use crate::logging::{Chain, LoggingError};
+use crate::logging::{Chain, Log, LoggingError};
 use crate::server::{Running, ServerError, StopSignals};
 use crate::wiring::{self, MigrationError, TokenError};
 use crate::{http, local, logging, terminal};
@@ -168,28 +168,25 @@ async fn execute(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Local(arguments) => Ok(local::run(*arguments).await?),
         Command::Serve(arguments) => {
-            logging::begin(&arguments.logging, "info")?;
-            let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
-            let config = arguments.serve.check(!arguments.no_worker)?;
-            let running = Running::start(config).await?;
-            Ok(running.until(&mut signals).await?)
+            let log = logging::begin(&arguments.logging, "info")?;
+            let outcome = serve(*arguments, &log).await;
+            log.end().await;
+            outcome
         }
         Command::Worker(arguments) => {
-            logging::begin(&arguments.logging, "info")?;
-            let mut mistakes = Mistakes::default();
-            let work = arguments.work.check(&mut mistakes);
-            let listen = arguments.listen.check(&mut mistakes);
-            let (work, listen) = mistakes.check(work.zip(listen))?;
-            let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
-            let running = Running::start_worker(work, listen)?;
-            Ok(running.until(&mut signals).await?)
+            let log = logging::begin(&arguments.logging, "info")?;
+            let outcome = work(*arguments, &log).await;
+            log.end().await;
+            outcome
         }
         Command::Migrate(arguments) => {
-            logging::begin(&arguments.logging, "info")?;
+            let log = logging::begin(&arguments.logging, "info")?;
             let mut mistakes = Mistakes::default();
             let database = arguments.database.check(&mut mistakes);
-            let told = wiring::migrate(&mistakes.check(database)?).await?;
-            terminal::tell(&told);
+            let database = log.and(mistakes.check(database))?;
+            let outcome = wiring::migrate(&database).await;
+            log.end().await;
+            terminal::tell(&outcome?);
             Ok(())
         }
         Command::Token(arguments) => {
@@ -214,6 +211,23 @@ async fn execute(command: Command) -> Result<(), CommandError> {
             Ok(())
         }
     }
+}
+
+async fn serve(arguments: ServeCommand, log: &Log) -> Result<(), CommandError> {
+    let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
+    let config = log.and(arguments.serve.check(!arguments.no_worker))?;
+    let running = Running::start(config).await?;
+    Ok(running.until(&mut signals).await?)
+}
+
+async fn work(arguments: WorkerCommand, log: &Log) -> Result<(), CommandError> {
+    let mut mistakes = Mistakes::default();
+    let work = arguments.work.check(&mut mistakes);
+    let listen = arguments.listen.check(&mut mistakes);
+    let (work, listen) = log.and(mistakes.check(work.zip(listen)))?;
+    let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
+    let running = Running::start_worker(work, listen)?;
+    Ok(running.until(&mut signals).await?)
 }
 
 /// Reads a time such as `90s`, `30m`, `1h` or `7d`.

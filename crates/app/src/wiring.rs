@@ -6,7 +6,6 @@ use std::time::Duration;
 use atelier_application::catalogue::CatalogueCache;
 use atelier_application::dispatch::{Backend, Worker, WorkerParts, WorkerSettings};
 use atelier_application::identity::AccessSignIn;
-use atelier_application::observation::NotObserved;
 use atelier_application::transfers::{RemoteSources, TransferSettings, Transferring};
 use atelier_blob::BlobOptions;
 use atelier_comfyui::{
@@ -44,8 +43,8 @@ use crate::config::{Mistakes, Secret};
 use crate::http::health::Check;
 use crate::http::{Observation, Ports};
 use crate::logging::Chain;
-use crate::telemetry::Metrics;
 use crate::telemetry::figures::{ConnectionFigures, FigureReader};
+use crate::telemetry::{Metrics, W3cTraces};
 
 /// How long a request waits for a free connection to the database.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
@@ -200,7 +199,7 @@ impl Assembly {
             previews: Arc::new(self.store.previews()),
             catalogue: Arc::clone(&self.catalogue),
             telemetry: Arc::new(self.metrics.clone()),
-            traces: Arc::new(NotObserved),
+            traces: Arc::new(W3cTraces),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
             backends: self.backends.clone(),

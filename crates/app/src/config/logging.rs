@@ -3,6 +3,8 @@
 //! - `RUST_LOG`: what is logged, such as `info` or `atelier=debug`.
 //! - `ATELIER_LOG_FORMAT`: `human` or `json`; human on a terminal, JSON elsewhere if not set.
 
+use super::traces::TraceArguments;
+
 /// How the log is told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoggingArguments {
@@ -14,6 +16,9 @@ pub struct LoggingArguments {
     /// How it is written; human on a terminal and json elsewhere if not set.
     #[arg(long, env = "ATELIER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArguments,
 }
 
 /// How the log is written.

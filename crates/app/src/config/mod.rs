@@ -26,6 +26,7 @@ pub mod serve;
 pub mod server;
 pub mod shutdown;
 mod toml_source;
+pub mod traces;
 pub mod work;
 pub mod worker;
 
@@ -108,6 +109,20 @@ impl Mistakes {
         .map(Duration::from_secs)
     }
 
+    /// These mistakes and those of `outcome`.
+    ///
+    /// # Errors
+    /// All of them.
+    pub fn and<T>(mut self, outcome: Result<T, Self>) -> Result<T, Self> {
+        match outcome {
+            Ok(value) => self.check(Some(value)),
+            Err(others) => {
+                self.0.extend(others.0);
+                Err(self)
+            }
+        }
+    }
+
     /// The value, if nothing was wrong with anything.
     ///
     /// # Errors
@@ -167,6 +182,21 @@ mod tests {
                  DATABASE_URL: is required\n  BLOB_URL: is required"
                 .to_owned())
         );
+    }
+
+    #[test]
+    fn mistakes_of_two_places_are_told_together() {
+        let mut first = Mistakes::default();
+        first.add("RUST_LOG", "is none");
+        let mut second = Mistakes::default();
+        second.add("BLOB_URL", "is required");
+
+        assert_eq!(Mistakes::default().and(Ok(1)), Ok(1));
+        assert_eq!(first.clone().and(Ok(())), Err(first.clone()));
+        let both = first
+            .and(second.check(Some(())))
+            .expect_err("there are two");
+        assert_eq!(both.0.len(), 2);
     }
 
     #[test]

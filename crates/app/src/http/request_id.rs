@@ -13,7 +13,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::api::Api;
@@ -22,7 +22,7 @@ use super::lent_token::LENT_TOKENS;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::rate_limit;
 use crate::logging::Chain;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -42,8 +42,35 @@ pub(crate) async fn observe(
         request_id = %id,
         user_id = tracing::field::Empty,
         client_request_id = client_request_id(request.headers()),
+        trace_id = tracing::field::Empty,
+        otel.kind = tracing::field::Empty,
+        otel.name = tracing::field::Empty,
     );
-    served(id, metrics, request, next).instrument(span).await
+    let is_traced = telemetry::begin_request(&span, trace_parent(request.headers()));
+    let outcome = served(id, metrics, request, next)
+        .instrument(span.clone())
+        .await;
+    if is_traced {
+        trace(&span, &outcome);
+    }
+    outcome
+}
+
+/// The trace that the sender says the request belongs to.
+fn trace_parent(headers: &HeaderMap) -> Option<&str> {
+    headers.get("traceparent")?.to_str().ok()
+}
+
+fn trace(span: &Span, outcome: &Result<ServiceResponse<BoxBody>, Error>) {
+    let Ok(response) = outcome else {
+        // Only defects of ours, and nobody knows of which route.
+        telemetry::end_request(span, "HTTP", None, 500);
+        return;
+    };
+    let request = response.request();
+    let route = request.match_pattern();
+    let status = response.status().as_u16();
+    telemetry::end_request(span, request.method().as_str(), route.as_deref(), status);
 }
 
 /// Whoever shows the headers shows no credential.

@@ -123,7 +123,8 @@ pub(crate) enum LocalError {
 /// Starts everything, and goes on until it is told to stop; with `--smoke`, until the sample job
 /// is done.
 pub(crate) async fn run(arguments: LocalArguments) -> Result<(), LocalError> {
-    logging::begin(&arguments.logging, "warn")?;
+    let log = logging::begin(&arguments.logging, "warn")?;
+    log.and(Ok(()))?;
     let mut signals = StopSignals::listen().map_err(ServerError::Signals)?;
     let mut parts = Parts::default();
     let outcome = tokio::select! {
@@ -134,11 +135,13 @@ pub(crate) async fn run(arguments: LocalArguments) -> Result<(), LocalError> {
         }
     };
     // Whatever happened, what was started is stopped, from the outside in.
-    tokio::select! {
+    let outcome = tokio::select! {
         biased;
         stopped = parts.stop() => outcome.and(stopped),
         second = signals.next() => Err(ServerError::Interrupted(second).into()),
-    }
+    };
+    log.end().await;
+    outcome
 }
 
 /// What was started so far.

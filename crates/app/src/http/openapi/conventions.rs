@@ -158,7 +158,7 @@ fn require_what_is_always_there(document: &mut OpenApi, sent: &BTreeSet<String>)
         }
         let left_out: &[&str] = match name.as_str() {
             "PromptNode" => &["_meta"],
-            "Problem" => &["instance", "errors"],
+            "Problem" => &["instance", "errors", "trace_id"],
             "CheckResult" => &["backends", "detail"],
             "LoraSource" => &["google_drive_file_id", "url"],
             "RunEvent" => &["id", "event", "retry"],

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::openapi::values::ProblemWord;
+use crate::telemetry::current_trace_id;
 
 pub use code::ProblemCode;
 
@@ -237,6 +238,7 @@ impl Problem {
             detail: &parts.detail,
             instance: request.or(parts.instance).map(|id| id.urn().to_string()),
             code: parts.code.slug(),
+            trace_id: current_trace_id(),
             errors: parts
                 .errors
                 .iter()
@@ -287,6 +289,10 @@ pub(crate) struct ProblemDocument<'a> {
     /// The sort of problem, for programs.
     #[schema(value_type = ProblemWord)]
     code: &'static str,
+    /// The trace that the request belongs to, where the server traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
+    trace_id: Option<String>,
     /// Everything that is wrong with the request, all at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ProblemItem<'a>>,

@@ -16,6 +16,7 @@ use crate::http::openapi::parameters::RepeatableParameters;
 use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
+use crate::telemetry::current_trace_parent;
 
 /// How a run is to be repeated.
 #[derive(Default, ToSchema)]
@@ -75,7 +76,7 @@ pub(crate) async fn handler(
     let request = RetryRequest {
         priority: request.priority,
         timeout_s: request.timeout_s,
-        trace_parent: None,
+        trace_parent: current_trace_parent(),
         once: once.map(|request| OnceOnly {
             request,
             answer: &accepted,

@@ -17,6 +17,7 @@ use crate::http::path::PathSegments;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::v1::runs::request::{RunAccepted, accepted, priority_member, timeout_member};
+use crate::telemetry::current_trace_parent;
 
 /// How a workflow is to be run.
 #[derive(Default, ToSchema)]
@@ -83,7 +84,7 @@ pub(crate) async fn handler(
         input_params: request.input_params,
         priority: request.priority,
         timeout_s: request.timeout_s,
-        trace_parent: None,
+        trace_parent: current_trace_parent(),
         once: once.map(|request| OnceOnly {
             request,
             answer: &accepted,
