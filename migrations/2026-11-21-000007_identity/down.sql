@@ -1,3 +1,4 @@
+drop trigger comfyui_users_audit on public.comfyui_users;
 drop trigger comfyui_lora_models_audit on public.comfyui_lora_models;
 drop trigger comfyui_workflows_audit_delete on public.comfyui_workflows;
 drop trigger comfyui_workflows_audit_update on public.comfyui_workflows;
@@ -22,6 +23,7 @@ drop table public.comfyui_external_identities;
 alter table public.comfyui_users drop column account_id;
 drop table public.comfyui_audit_events;
 drop function atelier.audit();
+drop function atelier.is_barred(uuid);
 drop function atelier.has_accounts();
 create or replace function atelier.ensure_owner() returns trigger
 language plpgsql security definer set search_path = '' as $function$

@@ -26,6 +26,23 @@ begin
 end
 $accounts$;
 
+-- Whether somebody's account was banned, or deleted and kept as Supabase Auth can. Their access tokens end within the
+-- hour; what stands for them here would not.
+create function atelier.is_barred(person uuid) returns boolean
+language plpgsql stable security definer set search_path = '' as $function$
+begin
+  if not atelier.has_accounts() then
+    return false;
+  end if;
+  return exists (
+    select from auth.users as account where account.id = person
+      and (account.deleted_at is not null or account.banned_until > clock_timestamp())
+  );
+end
+$function$;
+revoke all on function atelier.is_barred(uuid) from public;
+grant execute on function atelier.is_barred(uuid) to service_role;
+
 -- ------------------------------------------------------------------------------------------------------ identities
 
 -- Whom another provider's subject stands for. Made once, at first sight, and never changed by a sign-in: who takes an
@@ -90,7 +107,8 @@ $function$;
 
 -- Says whom a verified identity stands for: `known`; at first sight `linked` to the one account with that confirmed
 -- e-mail address, or `provisioned` with a new person if there is none and that is allowed. Refused are `unknown`,
--- `ambiguous` (several accounts) and `taken` (the account has another identity of this issuer already).
+-- `ambiguous` (several accounts) and `taken` (the account has another identity of this issuer already). Of somebody who is
+-- barred nothing is known.
 -- Security definer: accounts are nobody's to read.
 create function atelier.resolve_identity(
   of_issuer text, of_subject text, of_email text, fresh uuid, may_provision boolean
@@ -103,7 +121,11 @@ begin
   select identity.user_id into found_person from public.comfyui_external_identities as identity
     where identity.issuer = of_issuer and identity.subject = of_subject;
   if found then
-    return query select 'known', found_person;
+    if atelier.is_barred(found_person) then
+      return query select 'unknown', null::uuid;
+    else
+      return query select 'known', found_person;
+    end if;
     return;
   end if;
   -- One at a time for one address: two subjects that come at once are not both linked.
@@ -124,6 +146,10 @@ begin
   if cardinality(accounts) > 1 then
     return query select 'ambiguous', null::uuid;
   elsif cardinality(accounts) = 1 then
+    if atelier.is_barred(accounts[1]) then
+      return query select 'unknown', null::uuid;
+      return;
+    end if;
     if exists (
       select from public.comfyui_external_identities as identity
       where identity.user_id = accounts[1] and identity.issuer = of_issuer
@@ -192,13 +218,17 @@ create policy comfyui_api_tokens_insert on public.comfyui_api_tokens
 create policy comfyui_api_tokens_delete on public.comfyui_api_tokens
   for delete to atelier_writer using (user_id = (select auth.uid()));
 
--- Finds the token that has this digest and notes that it was used, once a minute at most.
+-- Finds the token that has this digest, unless its owner is barred, and notes that it was used, once a minute at most.
 create function atelier.use_api_token(digest text) returns table (
   token_id uuid, person uuid, granted text[], expires timestamptz
 ) language plpgsql set search_path = '' as $function$
 begin
   return query select token.id, token.user_id, token.scopes, token.expires_at
-    from public.comfyui_api_tokens as token where token.token_sha256 = digest;
+    from public.comfyui_api_tokens as token
+    where token.token_sha256 = digest and not atelier.is_barred(token.user_id);
+  if not found then
+    return;
+  end if;
   update public.comfyui_api_tokens as token set last_used_at = clock_timestamp()
     where token.token_sha256 = digest
       and (token.expires_at is null or token.expires_at > clock_timestamp())
@@ -261,12 +291,16 @@ begin
   elsif tg_table_name = 'comfyui_lora_models' then
     insert into public.comfyui_audit_events (user_id, action, target, details) values (
       entry.user_id, 'lora.deleted', entry.id::text, json_build_object('filename', entry.filename));
+  elsif tg_table_name = 'comfyui_users' then
+    insert into public.comfyui_audit_events (user_id, action) values (entry.id, 'person.deleted');
   end if;
   return null;
 end
 $function$;
 revoke all on function atelier.audit() from public;
 
+create trigger comfyui_users_audit after delete on public.comfyui_users
+  for each row execute function atelier.audit();
 create trigger comfyui_api_tokens_audit after insert or delete on public.comfyui_api_tokens
   for each row execute function atelier.audit();
 create trigger comfyui_external_identities_audit after insert or delete on public.comfyui_external_identities

@@ -69,6 +69,8 @@ mod schema;
 mod signals;
 mod statement;
 mod store;
+#[cfg(test)]
+mod storm;
 mod transaction;
 mod usage_repo;
 mod workflow_repo;

@@ -78,7 +78,8 @@ pub enum IdentityLink {
     Linked(UserId),
     /// From now on, a person who was made for it.
     Provisioned(UserId),
-    /// Nobody: no account has the e-mail address, and none may be made.
+    /// Nobody: no account has the e-mail address, and none may be made; or the
+    /// account is barred.
     Unknown,
     /// Nobody: several accounts have the e-mail address.
     Ambiguous,

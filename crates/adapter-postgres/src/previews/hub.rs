@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(latest(&mut pictures), None, "once");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn floods_and_rubbish_leave_no_trace() {
         let hub = PreviewHub::default();
         for number in 0..20_000 {

@@ -32,6 +32,43 @@ fn abandon_reservation(database: &Arc<Database>) -> conformance::AbandonReservat
     })
 }
 
+fn add_account(database: &Arc<Database>) -> conformance::account_links::AddAccount {
+    let database = Arc::clone(database);
+    Arc::new(move |id, email| {
+        let database = Arc::clone(&database);
+        Box::pin(async move {
+            let sql = format!(
+                "insert into auth.users (id, email, email_confirmed_at) values ('{id}', '{email}', now())"
+            );
+            database.admin().await.batch_execute(&sql).await.unwrap();
+        })
+    })
+}
+
+fn read_trail(database: &Arc<Database>) -> conformance::audit_trail::ReadTrail {
+    let database = Arc::clone(database);
+    Arc::new(move |person| {
+        let database = Arc::clone(&database);
+        Box::pin(async move { crate::audit::written(&database.admin().await, person).await })
+    })
+}
+
+/// Linking needs accounts.
+mod accounts {
+    use super::*;
+
+    async fn links() -> conformance::account_links::Harness {
+        let database = Arc::new(Database::new(Kind::Supabase).await);
+        conformance::account_links::Harness {
+            identities: Arc::new(database.store().external_identities()),
+            add_account: add_account(&database),
+            keep_alive: database,
+        }
+    }
+
+    atelier_testkit::account_links_conformance!(links());
+}
+
 macro_rules! suites {
     ($module:ident, $kind:expr) => {
         mod $module {
@@ -159,6 +196,60 @@ macro_rules! suites {
                 }
             }
 
+            async fn inputs() -> conformance::input_repo::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::input_repo::Harness {
+                    inputs: Arc::new(store.inputs()),
+                    runs: Arc::new(store.runs()),
+                    queue: Arc::new(store.queue()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn usage() -> conformance::usage_repo::Harness {
+                let database = database().await;
+                let store = database.store();
+                conformance::usage_repo::Harness {
+                    usage: Arc::new(store.usage()),
+                    loras: Arc::new(store.loras()),
+                    inputs: Arc::new(store.inputs()),
+                    runs: Arc::new(store.runs()),
+                    queue: Arc::new(store.queue()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn tokens() -> conformance::api_tokens::Harness {
+                let database = Database::shared($kind).await;
+                conformance::api_tokens::Harness {
+                    tokens: Arc::new(database.store().api_tokens()),
+                    keep_alive: database,
+                }
+            }
+
+            /// Nobody gets an account along the way.
+            async fn identities() -> conformance::external_identities::Harness {
+                let database = Arc::new(Database::new($kind).await);
+                let store = database.store();
+                conformance::external_identities::Harness {
+                    identities: Arc::new(store.external_identities()),
+                    workflows: Arc::new(store.workflows()),
+                    keep_alive: database,
+                }
+            }
+
+            async fn trail() -> conformance::audit_trail::Harness {
+                let database = Database::shared($kind).await;
+                conformance::audit_trail::Harness {
+                    trail: Arc::new(database.store().audit_trail()),
+                    written: read_trail(&database),
+                    keep_alive: database,
+                }
+            }
+
             atelier_testkit::workflow_repo_conformance!(workflows());
             atelier_testkit::run_repo_conformance!(runs());
             atelier_testkit::run_queue_conformance!(queue());
@@ -167,6 +258,11 @@ macro_rules! suites {
             atelier_testkit::lora_transfers_conformance!(transfers());
             atelier_testkit::lora_uploads_conformance!(uploads());
             atelier_testkit::lora_copies_conformance!(copies());
+            atelier_testkit::input_repo_conformance!(inputs());
+            atelier_testkit::usage_repo_conformance!(usage());
+            atelier_testkit::api_tokens_conformance!(tokens());
+            atelier_testkit::external_identities_conformance!(identities());
+            atelier_testkit::audit_trail_conformance!(trail());
 
             mod between_processes {
                 use super::*;

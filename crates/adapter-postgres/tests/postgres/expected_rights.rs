@@ -50,7 +50,7 @@ pub(crate) const OWN: [Outcome; 6] = [Rows(1), Rows(0), Rows(1), Rows(0), No, Ro
 /// Only the server sees it, for its owner, and workers do.
 pub(crate) const SERVER_FOR_OWNER: [Outcome; 6] = [No, No, Rows(1), Rows(0), No, Rows(1)];
 
-pub(crate) const EXPECTED: [Expected; 16] = [
+pub(crate) const EXPECTED: [Expected; 20] = [
     Expected {
         table: "__diesel_schema_migrations",
         select: NOBODY,
@@ -180,7 +180,7 @@ pub(crate) const EXPECTED: [Expected; 16] = [
         select: WORKER,
         insert: (
             "insert into public.comfyui_lora_copies (lora_id, backend)
-             select lora_id, '{id}' from public.comfyui_lora_copies",
+             values ('22222222-2222-4222-8222-222222222222', '{id}')",
             WORKER,
         ),
         update: (
@@ -253,7 +253,7 @@ pub(crate) const EXPECTED: [Expected; 16] = [
         select: WORKER,
         insert: (
             "insert into public.comfyui_lora_prefetches (lora_id, backend)
-             select lora_id, '{id}' from public.comfyui_lora_prefetches",
+             values ('22222222-2222-4222-8222-222222222222', '{id}')",
             WORKER,
         ),
         update: (
@@ -261,6 +261,60 @@ pub(crate) const EXPECTED: [Expected; 16] = [
             WORKER,
         ),
         delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_inputs",
+        // The second one is deleted: gone for its owner, not for the server.
+        select: [Rows(1), Rows(0), Rows(2), Rows(0), No, Rows(2)],
+        insert: (
+            "insert into public.comfyui_inputs
+               (id, user_id, filename, content_type, size_bytes, sha256, width, height, comfyui_path, blob_key)
+             values ('{id}', '{alice}', 'new.png', 'image/png', 1, repeat('a', 64), 1, 1,
+               'user-{alice}/new.png', 'user-{alice}/inputs/{id}')",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: (
+            "update public.comfyui_inputs set deleted_at = now()",
+            [No, No, Rows(2), Rows(0), No, Rows(2)],
+        ),
+        delete: [No, No, No, No, No, Rows(2)],
+    },
+    Expected {
+        table: "comfyui_api_tokens",
+        select: OWN,
+        // Not through the Data API: which scopes a token has is the server's to check.
+        insert: (
+            "insert into public.comfyui_api_tokens (id, user_id, name, token_sha256, scopes)
+             values ('{id}', '{alice}', 'a', encode(sha256('{id}'), 'hex'), array['runs:read'])",
+            [No, No, Rows(1), No, No, Rows(1)],
+        ),
+        update: ("update public.comfyui_api_tokens set name = name", WORKER),
+        delete: SERVER_FOR_OWNER,
+    },
+    Expected {
+        table: "comfyui_external_identities",
+        select: OWN,
+        insert: (
+            "insert into public.comfyui_external_identities (issuer, subject, user_id, email, origin)
+             values ('https://idp.example', '{id}', '{alice}', 'a@example.com', 'email')",
+            WORKER,
+        ),
+        update: (
+            "update public.comfyui_external_identities set email = email",
+            WORKER,
+        ),
+        delete: WORKER,
+    },
+    Expected {
+        table: "comfyui_audit_events",
+        // A workflow that was published, a token and an identity; one more is of nobody.
+        select: [Rows(3), Rows(0), Rows(3), Rows(0), No, Rows(4)],
+        insert: (
+            "insert into public.comfyui_audit_events (user_id, action) values ('{alice}', 'a')",
+            WORKER,
+        ),
+        update: ("update public.comfyui_audit_events set action = action", NOBODY),
+        delete: NOBODY,
     },
     Expected {
         table: "comfyui_installation",

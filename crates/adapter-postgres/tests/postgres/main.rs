@@ -6,8 +6,11 @@
     reason = "everything here runs inside tests, where a panic is the report"
 )]
 
+mod audit;
 mod conformance;
+mod expected_functions;
 mod expected_rights;
+mod identities;
 mod leaks;
 mod lists;
 mod lora_migration;
@@ -22,4 +25,5 @@ mod signals;
 mod support;
 mod tls;
 mod unavailable;
+mod uniqueness;
 mod words;

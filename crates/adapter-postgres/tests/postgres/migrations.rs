@@ -64,7 +64,7 @@ async fn many_who_migrate_at_once_do_it_once() {
             .map(|report| report.unwrap().applied.len())
             .collect();
         applied.sort_unstable();
-        assert_eq!(applied, [0, 0, 0, 6], "{kind:?}");
+        assert_eq!(applied, [0, 0, 0, 8], "{kind:?}");
         database.store().check().await.unwrap();
     }
 }
@@ -76,7 +76,7 @@ async fn a_runtime_of_one_thread_will_do() {
 
     let report = migrate(&PgOptions::new(database.owner_url()), None).await;
 
-    assert_eq!(report.unwrap().applied.len(), 6);
+    assert_eq!(report.unwrap().applied.len(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@
 use atelier_domain::actor::Actor;
 use atelier_testkit::build::an_actor;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
+use crate::expected_functions::EXPECTED_FUNCTIONS;
 use crate::expected_rights::{ASKERS, EXPECTED, Expected, No, Outcome, Rows};
 use crate::support::{Database, Kind};
 
@@ -54,7 +56,19 @@ async fn seed(database: &Database) -> People {
              insert into public.comfyui_lora_copies (lora_id, backend)
                select id, 'b' from public.comfyui_lora_models where filename = 'a.safetensors';
              insert into public.comfyui_idempotency_keys (user_id, method, path, key, fingerprint, status, body)
-               values ('{alice}', 'POST', '/', 'key', '{digest}', 202, '{{}}')"
+               values ('{alice}', 'POST', '/', 'key', '{digest}', 202, '{{}}');
+             insert into public.comfyui_inputs
+               (id, user_id, filename, content_type, size_bytes, sha256, width, height, comfyui_path, blob_key,
+                 deleted_at) values
+               (gen_random_uuid(), '{alice}', 'a.png', 'image/png', 1, '{digest}', 1, 1, 'user-{alice}/a.png',
+                 'user-{alice}/inputs/a', null),
+               (gen_random_uuid(), '{alice}', 'b.png', 'image/png', 1, '{digest}', 1, 1, 'user-{alice}/b.png',
+                 'user-{alice}/inputs/b', now());
+             insert into public.comfyui_api_tokens (id, user_id, name, token_sha256, scopes)
+               values (gen_random_uuid(), '{alice}', 'a', '{digest}', array['runs:read']);
+             insert into public.comfyui_external_identities (issuer, subject, user_id, email, origin)
+               values ('https://idp.example', 'alice', '{alice}', 'alice@example.com', 'email');
+             insert into public.comfyui_audit_events (action) values ('sign_in.refused')"
         ))
         .await
         .unwrap();
@@ -62,6 +76,18 @@ async fn seed(database: &Database) -> People {
 }
 
 async fn asked(admin: &Client, people: &People, asker: &str, sql: &str) -> Outcome {
+    attempted(admin, people, asker, sql)
+        .await
+        .unwrap_or_else(|error| panic!("{asker}: {sql}: {error}"))
+}
+
+/// What came of a statement, or why it failed for another reason than a missing right.
+async fn attempted(
+    admin: &Client,
+    people: &People,
+    asker: &str,
+    sql: &str,
+) -> Result<Outcome, String> {
     let (role, sub) = match asker {
         "owner" => ("authenticated", Some(&people.alice)),
         "other person" => ("authenticated", Some(&people.bob)),
@@ -81,12 +107,9 @@ async fn asked(admin: &Client, people: &People, asker: &str, sql: &str) -> Outco
         .await
         .unwrap();
     let outcome = match admin.execute(sql, &[]).await {
-        Ok(rows) => Rows(rows),
-        Err(error) => {
-            let code = error.code().map(|code| code.code().to_owned());
-            assert_eq!(code.as_deref(), Some("42501"), "{asker}: {sql}: {error:?}");
-            No
-        }
+        Ok(rows) => Ok(Rows(rows)),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(No),
+        Err(error) => Err(format!("{error:?}")),
     };
     admin
         .batch_execute("rollback to savepoint cell")
@@ -95,11 +118,14 @@ async fn asked(admin: &Client, people: &People, asker: &str, sql: &str) -> Outco
     outcome
 }
 
-/// Everything that is not as expected; runs in the transaction that is open.
-async fn mismatches(admin: &Client, people: &People) -> Vec<String> {
+/// Everything that is not as expected, of one table or of all; runs in the transaction that is open.
+async fn mismatches(admin: &Client, people: &People, only: Option<&str>) -> Vec<String> {
     let tables = admin
         .query(
-            "select relname::text, relrowsecurity, relforcerowsecurity or relname = '__diesel_schema_migrations'
+            "select relname::text, relrowsecurity, relforcerowsecurity or relname = '__diesel_schema_migrations',
+               case when relname = 'comfyui_users' then 'id'
+                 when exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'user_id'
+                   and not attisdropped) then 'user_id' end
              from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')",
             &[],
         )
@@ -108,6 +134,9 @@ async fn mismatches(admin: &Client, people: &People) -> Vec<String> {
     let mut found = Vec::new();
     for table in &tables {
         let name: String = table.get(0);
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
         let Some(expected) = EXPECTED.iter().find(|expected| expected.table == name) else {
             found.push(format!(
                 "nothing is expected of table {name}: say it in EXPECTED"
@@ -120,6 +149,10 @@ async fn mismatches(admin: &Client, people: &People) -> Vec<String> {
             ));
         }
         found.extend(cells(admin, people, expected).await);
+        found.extend(table_wide_rights(admin, &name).await);
+        if let Some(owner) = table.get::<_, Option<String>>(3) {
+            found.extend(forgeries(admin, people, expected, &owner).await);
+        }
     }
     found.extend(
         EXPECTED
@@ -132,6 +165,50 @@ async fn mismatches(admin: &Client, people: &People) -> Vec<String> {
             .map(|expected| format!("there is no table {}", expected.table)),
     );
     found
+}
+
+/// Nobody writes a row of somebody else's, or makes one of theirs somebody else's. The worker does not either, but that
+/// is its code's to see to.
+async fn forgeries(
+    admin: &Client,
+    people: &People,
+    expected: &Expected,
+    owner: &str,
+) -> Vec<String> {
+    let table = expected.table;
+    let mut found = Vec::new();
+    let (insert, outcomes) = &expected.insert;
+    if !insert.contains(owner) {
+        found.push(format!("{table}: the insert does not name the owner"));
+    }
+    for (asker, outcome) in ASKERS.iter().zip(outcomes) {
+        if asker.contains("other person") && *outcome != No {
+            found.push(format!("{asker} is expected to forge rows of {table}"));
+        }
+    }
+    for asker in ASKERS.into_iter().filter(|asker| *asker != "worker") {
+        for to in [&people.alice, &people.bob] {
+            let sql = format!("update public.{table} set {owner} = '{}'", to.user_id());
+            let keeps = asker.ends_with("owner") && to == &people.alice;
+            let outcome = attempted(admin, people, asker, &sql).await;
+            if !keeps && !matches!(outcome, Ok(No | Rows(0))) {
+                found.push(format!("{asker}: {sql}: {outcome:?}, not refused"));
+            }
+        }
+    }
+    found
+}
+
+/// Rights that no policy bounds.
+async fn table_wide_rights(admin: &Client, table: &str) -> Vec<String> {
+    let sql = format!(
+        "select format('%s may %s {table}', role, privilege)
+         from unnest(array['anon', 'authenticated', 'atelier_writer', 'service_role', 'atelier_app']) as role,
+           unnest(array['truncate', 'references', 'trigger']) as privilege
+         where has_table_privilege(role, 'public.{table}', privilege)"
+    );
+    let rows = admin.query(&sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 async fn cells(admin: &Client, people: &People, expected: &Expected) -> Vec<String> {
@@ -150,9 +227,9 @@ async fn cells(admin: &Client, people: &People, expected: &Expected) -> Vec<Stri
             (expected.update.0.to_owned(), expected.update.1),
             (format!("delete from public.{table}"), expected.delete),
         ] {
-            let outcome = asked(admin, people, asker, &sql).await;
+            let outcome = attempted(admin, people, asker, &sql).await;
             let wanted = outcomes[place];
-            if outcome != wanted {
+            if outcome.as_ref() != Ok(&wanted) {
                 found.push(format!("{asker}: {sql}: {outcome:?}, not {wanted:?}"));
             }
         }
@@ -166,7 +243,7 @@ async fn the_matrix_holds(kind: Kind) {
     let admin = database.admin().await;
     admin.batch_execute("begin").await.unwrap();
 
-    let found = mismatches(&admin, &people).await;
+    let found = mismatches(&admin, &people, None).await;
 
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -181,17 +258,64 @@ async fn the_matrix_holds_on_supabase_with_its_older_default_grants() {
     the_matrix_holds(Kind::Supabase).await;
 }
 
-/// The matrix is worth something only if it notices: without any one policy, with RLS off, with a table too many.
+/// Every right of a role of ours, taken back one at a time, and rights that nobody should have.
+async fn other_rights(admin: &Client) -> Vec<(String, String)> {
+    let granted = admin
+        .query(
+            "select distinct table_name::text,
+               format('revoke %s on public.%I from %I', privilege_type, table_name, grantee)
+             from (
+               select grantee, table_name, privilege_type from information_schema.role_table_grants
+                 where table_schema = 'public'
+               union all
+               select grantee, table_name, privilege_type from information_schema.role_column_grants
+                 where table_schema = 'public'
+             ) as rights
+             where grantee in ('anon', 'authenticated', 'atelier_writer', 'service_role')",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(granted.len() > 50, "{}", granted.len());
+    let mut rights: Vec<_> = granted.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for expected in &EXPECTED {
+        let table = expected.table;
+        let too_much = |command: &str, bound: &str| {
+            format!(
+                "grant {command} on public.{table} to authenticated;
+                 create policy too_much on public.{table} for {command} to authenticated {bound} (true)"
+            )
+        };
+        for sql in [
+            format!("grant select on public.{table} to anon"),
+            too_much("insert", "with check"),
+            too_much("delete", "using"),
+            format!("grant truncate on public.{table} to service_role"),
+        ] {
+            rights.push((table.to_owned(), sql));
+        }
+    }
+    rights
+}
+
+/// The matrix is worth something only if it notices: without any one policy or grant, with a right too many, with RLS
+/// off or not forced, with a table too many.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_matrix_notices_every_missing_policy() {
+async fn the_matrix_notices_every_change_of_a_right() {
     let database = Database::new(Kind::Bare).await;
     let people = seed(&database).await;
     let admin = database.admin().await;
     let mut harm = vec![
-        "create table public.comfyui_new (id uuid primary key)".to_owned(),
-        "grant update (status) on public.comfyui_workflow_runs to authenticated;
-         create policy too_much on public.comfyui_workflow_runs for update to authenticated using (true)"
-            .to_owned(),
+        (
+            "comfyui_new".to_owned(),
+            "create table public.comfyui_new (id uuid primary key)".to_owned(),
+        ),
+        (
+            "comfyui_workflow_runs".to_owned(),
+            "grant update (status) on public.comfyui_workflow_runs to authenticated;
+             create policy too_much on public.comfyui_workflow_runs for update to authenticated using (true)"
+                .to_owned(),
+        ),
     ];
     let policies = admin
         .query(
@@ -203,20 +327,28 @@ async fn the_matrix_notices_every_missing_policy() {
     assert!(policies.len() >= 17, "{}", policies.len());
     for policy in &policies {
         let (policy, table): (String, String) = (policy.get(0), policy.get(1));
-        harm.push(format!("drop policy {policy} on public.{table}"));
+        let sql = format!("drop policy {policy} on public.{table}");
+        harm.push((table, sql));
     }
     for expected in &EXPECTED {
-        harm.push(format!(
-            "alter table public.{} disable row level security",
-            expected.table
-        ));
+        let table = expected.table;
+        let mut alter = |what| {
+            let sql = format!("alter table public.{table} {what} row level security");
+            harm.push((table.to_owned(), sql));
+        };
+        alter("disable");
+        // The one table that no migration of ours makes.
+        if table != "__diesel_schema_migrations" {
+            alter("no force");
+        }
     }
-    for harm in harm {
+    harm.extend(other_rights(&admin).await);
+    for (table, harm) in harm {
         admin
             .batch_execute(&format!("begin; {harm}"))
             .await
             .unwrap();
-        let found = mismatches(&admin, &people).await;
+        let found = mismatches(&admin, &people, Some(&table)).await;
         admin.batch_execute("rollback").await.unwrap();
 
         assert!(!found.is_empty(), "not noticed: {harm}");
@@ -246,6 +378,24 @@ async fn forged_writes_are_refused() {
             ("owner", format!("update public.comfyui_workflows set user_id = '{bob}'")),
             ("owner", "update public.comfyui_users set pending_runs = 0".to_owned()),
             ("owner", "select pending_runs from public.comfyui_users".to_owned()),
+            ("owner", "select token_sha256 from public.comfyui_api_tokens".to_owned()),
+            ("other person", "select token_sha256 from public.comfyui_api_tokens".to_owned()),
+            ("server for owner", "select token_sha256 from public.comfyui_api_tokens".to_owned()),
+            ("anonymous", "select token_sha256 from public.comfyui_api_tokens".to_owned()),
+            ("owner", "select from public.comfyui_api_tokens where token_sha256 = repeat('a', 64)".to_owned()),
+            (
+                "server for owner",
+                "insert into public.comfyui_api_tokens (id, user_id, name, token_sha256, scopes, last_used_at)
+                 select gen_random_uuid(), auth.uid(), 'a', repeat('b', 64), array['runs:read'], now()".to_owned(),
+            ),
+            (
+                "worker",
+                "insert into public.comfyui_audit_events (at, action) values (now() - interval '1 day', 'a')".to_owned(),
+            ),
+            ("worker", "truncate public.comfyui_audit_events".to_owned()),
+            ("owner", "select trace_parent from public.comfyui_workflow_runs".to_owned()),
+            ("server for owner", "update public.comfyui_inputs set sha256 = repeat('b', 64)".to_owned()),
+            ("server for owner", "update public.comfyui_inputs set blob_key = 'x'".to_owned()),
             ("owner", "select atelier.take_lora_path(null, null, null)".to_owned()),
             (
                 "owner",
@@ -352,5 +502,42 @@ async fn the_outlook_of_a_run_is_its_owners() {
     for (asker, rows) in [("owner", 1), ("other person", 0), ("server for owner", 1)] {
         let outcome = asked(&admin, &people, asker, &outlook).await;
         assert_eq!(outcome, Rows(rows), "{asker}");
+    }
+}
+
+/// Functions reach past policies: each is for those alone who are named.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_are_for_those_who_are_named() {
+    for kind in [Kind::Bare, Kind::Supabase] {
+        let database = Database::new(kind).await;
+        let admin = database.admin().await;
+        let functions = admin
+            .query(
+                "select proname::text, coalesce((
+                   select string_agg(role, ' ' order by role)
+                   from unnest(array['anon', 'authenticated', 'atelier_app', 'atelier_writer', 'service_role']) as role
+                   where has_function_privilege(role, pg_proc.oid, 'execute')
+                 ), ''), not prosecdef or proconfig @> array['search_path=\"\"']
+                 from pg_proc where pronamespace = 'atelier'::regnamespace order by 1",
+                &[],
+            )
+            .await
+            .unwrap();
+        let found: Vec<(String, String)> = functions
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        let expected: Vec<(String, String)> = EXPECTED_FUNCTIONS
+            .iter()
+            .map(|(name, roles)| ((*name).to_owned(), (*roles).to_owned()))
+            .collect();
+        assert_eq!(found, expected, "{kind:?}");
+        for row in functions {
+            assert!(
+                row.get::<_, bool>(2),
+                "{} finds names of others",
+                row.get::<_, String>(0)
+            );
+        }
     }
 }

@@ -171,6 +171,62 @@ async fn a_full_backend_is_told_so_at_once() {
     assert!(begun.elapsed() < Duration::from_millis(1_500));
 }
 
+/// Likewise if what waits is of people who have enough under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_enough_under_way_keeps_no_worker_trying() {
+    let database = Database::new(Kind::Bare).await;
+    let store = database.store();
+    for alice in [an_actor(), an_actor()] {
+        let workflow = store
+            .workflows()
+            .create(&alice, a_workflow())
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            enqueue(&store.runs(), &alice, a_new_run(workflow.id)).await;
+        }
+    }
+    let one_each = || ClaimRequest {
+        max_running: Some(1),
+        ..a_claim("backend")
+    };
+    for _ in 0..2 {
+        let claimed = store.queue().claim(one_each()).await.unwrap();
+        assert!(matches!(claimed, ClaimOutcome::Claimed(_)));
+    }
+    let begun = tokio::time::Instant::now();
+
+    let third = store.queue().claim(one_each()).await.unwrap();
+
+    assert_eq!(third, ClaimOutcome::Nothing);
+    // It would go on trying for two seconds.
+    assert!(begun.elapsed() < Duration::from_millis(1_500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_is_none_loses_no_run() {
+    let database = Database::new(Kind::Bare).await;
+    let store = database.store();
+    let alice = an_actor();
+    let workflow = store
+        .workflows()
+        .create(&alice, a_workflow())
+        .await
+        .unwrap();
+    for text in ["x".repeat(101), "a\0b".to_owned()] {
+        let new = NewRun {
+            trace_parent: Some(text),
+            ..a_new_run(workflow.id)
+        };
+        let run = enqueue(&store.runs(), &alice, new).await;
+
+        let claimed = atelier_testkit::claim(&store.queue(), a_claim("backend")).await;
+
+        let claimed = claimed.unwrap();
+        assert_eq!((claimed.run_id, claimed.trace_parent), (run.id, None));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_on_the_channels_of_previews_is_ignored() {
     let database = Database::new(Kind::Bare).await;

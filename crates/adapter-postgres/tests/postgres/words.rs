@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use atelier_domain::api_token::Scope;
+use atelier_domain::input::InputFormat;
 use atelier_domain::lora::LoraStatus;
 use atelier_domain::output::OutputKind;
 use atelier_domain::run::{RunEventKind, RunFailureCode, RunPhase, RunStatus};
@@ -44,6 +46,14 @@ async fn checks_hold_the_words_of_the_domain() {
         (
             "comfyui_lora_models_status_check",
             LoraStatus::ALL.map(LoraStatus::as_str).to_vec(),
+        ),
+        (
+            "comfyui_api_tokens_scopes_check",
+            Scope::ALL.map(Scope::as_str).to_vec(),
+        ),
+        (
+            "comfyui_inputs_content_type_check",
+            InputFormat::ALL.map(InputFormat::content_type).to_vec(),
         ),
     ] {
         let sql = format!(

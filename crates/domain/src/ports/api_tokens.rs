@@ -26,6 +26,7 @@ pub trait ApiTokens: Send + Sync {
     async fn revoke(&self, actor: &Actor, id: ApiTokenId) -> Result<bool, RepoError>;
 
     /// Says whom the token with this digest stands for, expired or not, and
-    /// notes that it was used, unless it is expired; `None` for no such token.
+    /// notes that it was used, unless it is expired; `None` for no such token, and
+    /// for one whose owner's account is barred.
     async fn find(&self, digest: &Sha256Digest) -> Result<Option<ApiTokenGrant>, RepoError>;
 }
