@@ -60,7 +60,7 @@ const LIST: &str = concat!(
      order by token.created_at desc, token.id desc limit $4"
 );
 
-const REVOKE: &str = "delete from public.comfyui_api_tokens where id = $1 and user_id = $2";
+const REVOKE: &str = "delete from public.comfyui_api_tokens where id = $1";
 
 const USE: &str = "select * from atelier.use_api_token($1)";
 
@@ -198,9 +198,7 @@ impl ApiTokens for PgApiTokens {
     }
 
     async fn revoke(&self, actor: &Actor, id: ApiTokenId) -> Result<bool, RepoError> {
-        let statement = Statement::new(REVOKE)
-            .bind::<SqlUuid, _>(id.as_uuid())
-            .bind::<SqlUuid, _>(actor.user_id().as_uuid());
+        let statement = Statement::new(REVOKE).bind::<SqlUuid, _>(id.as_uuid());
         let revoked = self
             .store
             .transact(Role::Writer(actor), |mut connection| {

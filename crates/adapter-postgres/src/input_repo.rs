@@ -40,7 +40,7 @@ const ADD: &str = concat!(
 const GET: &str = concat!(
     "select ",
     input_columns!(),
-    " from public.comfyui_inputs as input where input.id = $1 and input.user_id = $2 and input.deleted_at is null"
+    " from public.comfyui_inputs as input where input.id = $1 and input.deleted_at is null"
 );
 
 const LIST: &str = concat!(
@@ -69,7 +69,7 @@ const FIND: &str = concat!(
 );
 
 const DELETE: &str = "\
-    update public.comfyui_inputs set deleted_at = $3 where id = $1 and user_id = $2 and deleted_at is null";
+    update public.comfyui_inputs set deleted_at = $2 where id = $1 and deleted_at is null";
 
 const LOAD: &str = concat!(
     "select ",
@@ -139,9 +139,7 @@ impl InputRepo for PgInputRepo {
     }
 
     async fn get(&self, actor: &Actor, id: InputId) -> Result<Option<Input>, RepoError> {
-        let statement = Statement::new(GET)
-            .bind::<SqlUuid, _>(id.as_uuid())
-            .bind::<SqlUuid, _>(actor.user_id().as_uuid());
+        let statement = Statement::new(GET).bind::<SqlUuid, _>(id.as_uuid());
         let row: Option<InputRow> = self
             .store
             .transact(Role::Person(actor), |mut connection| {
@@ -185,7 +183,6 @@ impl InputRepo for PgInputRepo {
     ) -> Result<bool, RepoError> {
         let statement = Statement::new(DELETE)
             .bind::<SqlUuid, _>(id.as_uuid())
-            .bind::<SqlUuid, _>(actor.user_id().as_uuid())
             .bind::<Timestamptz, _>(at);
         Ok(self.execute(Role::Writer(actor), statement).await? > 0)
     }
