@@ -19,7 +19,7 @@ use std::collections::HashMap;
 
 use atelier_domain::ids::UserId;
 
-use super::{Mistakes, Secret, or_variables};
+use super::{Mistakes, Secret, is_secret_given, or_variables};
 
 pub(crate) const SECRET: &str = "SUPABASE_JWT_SECRET";
 pub(crate) const JWKS_URL: &str = "SUPABASE_JWKS_URL";
@@ -112,17 +112,22 @@ pub struct AccessConfig {
 }
 
 impl IdentityArguments {
-    /// The JWT secret, if it is given.
-    pub(crate) fn given_secret(&self) -> Option<String> {
-        or_variables(self.supabase_jwt_secret.clone(), &[])
+    /// Whether the JWT secret is given, by itself or as a file.
+    pub(crate) fn has_secret(&self) -> bool {
+        is_secret_given(self.supabase_jwt_secret.as_ref(), &[SECRET])
     }
 
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<IdentityConfig> {
+        let has_secret = self.has_secret();
         let supabase = self.supabase(mistakes);
         let access = self.access(mistakes);
         let (supabase, access) = supabase.zip(access)?;
         if supabase.is_none() && access.is_none() {
+            if has_secret {
+                // What is wrong with it is told already.
+                return None;
+            }
             mistakes.add(
                 SECRET,
                 "nobody could sign in: set SUPABASE_URL, or SUPABASE_JWT_SECRET, or CF_ACCESS_TEAM_DOMAIN with \
@@ -138,7 +143,7 @@ impl IdentityArguments {
         reason = "the outer one is a mistake, the inner one a way in that is not there"
     )]
     fn supabase(&self, mistakes: &mut Mistakes) -> Option<Option<SupabaseConfig>> {
-        let secret = self.given_secret();
+        let secret = mistakes.secret(self.supabase_jwt_secret.clone(), &[SECRET]);
         let given_issuer = or_variables(self.supabase_jwt_issuer.clone(), &[]);
         let project = or_variables(self.supabase_url.clone(), &[]);
         let issuer = given_issuer.or_else(|| {
@@ -162,7 +167,7 @@ impl IdentityArguments {
         let (allow_anonymous, require_aal2) = allow_anonymous.zip(require_aal2)?;
         Some(
             (secret.is_some() || jwks_url.is_some()).then_some(SupabaseConfig {
-                secret: secret.map(Secret::new),
+                secret,
                 issuer,
                 jwks_url,
                 plain_keys,

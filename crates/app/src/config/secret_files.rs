@@ -204,8 +204,6 @@ mod tests {
     #[test]
     fn the_help_names_every_secret() {
         // What hides its value in the help of a command holds a secret.
-        use clap::CommandFactory as _;
-
         for command in crate::cli::command_for_tests().get_subcommands() {
             for flag in command
                 .get_arguments()

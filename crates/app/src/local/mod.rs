@@ -179,7 +179,7 @@ async fn work(mut arguments: LocalArguments, parts: &mut Parts) -> Result<(), Lo
     if arguments.serve.work.blob.given_url().is_none() {
         arguments.serve.work.blob.blob_url = Some(data_dir.objects_url()?);
     }
-    if arguments.serve.identity.given_secret().is_none() {
+    if !arguments.serve.identity.has_secret() {
         arguments.serve.identity.supabase_jwt_secret = Some(data_dir.jwt_secret()?);
     }
     if smoke && arguments.serve.server.given_listen().is_none() {
