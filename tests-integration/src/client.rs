@@ -191,6 +191,14 @@ impl Client {
         self.upload_lora(filename, bytes).await.expect(201)
     }
 
+    /// Uploads a picture for graphs to load.
+    pub async fn upload_input(&self, filename: &str, bytes: Vec<u8>) -> Answer {
+        let file = Part::bytes(bytes).file_name(filename.to_owned());
+        let form = Form::new().part("file", file);
+        self.send(self.request(Method::POST, "/inputs").multipart(form))
+            .await
+    }
+
     /// Stores a private workflow, runs it and waits for its end; gives the run.
     pub async fn run_to_the_end(&self, graph: &Value) -> Value {
         let workflow = self.create_workflow(graph, false).await;

@@ -17,6 +17,7 @@ mod commands;
 mod crash;
 mod health;
 mod house;
+mod input_pictures;
 mod isolation;
 mod lists;
 mod local;
