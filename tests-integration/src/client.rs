@@ -115,6 +115,15 @@ impl Client {
         }
     }
 
+    /// The same person at another server, such as `http://127.0.0.1:8081`.
+    #[must_use]
+    pub fn at_server(&self, server: &str) -> Self {
+        Self {
+            server: server.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Who speaks.
     pub fn person(&self) -> &Person {
         self.person.as_ref().expect("somebody is signed in")
@@ -136,12 +145,20 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.expect("the server answers");
-        Answer {
+        self.attempt(request).await.expect("the server answers")
+    }
+
+    /// The same with a server that may be gone, or go away meanwhile.
+    ///
+    /// # Errors
+    /// Why there is no whole answer.
+    pub async fn attempt(&self, request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+        let response = request.send().await?;
+        Ok(Answer {
             status: response.status(),
             headers: response.headers().clone(),
-            bytes: response.bytes().await.expect("a whole body").into(),
-        }
+            bytes: response.bytes().await?.into(),
+        })
     }
 
     /// `GET` below the API.

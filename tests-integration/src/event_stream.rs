@@ -1,5 +1,7 @@
 //! A run's events as a client gets them.
 
+use std::time::Duration;
+
 use atelier_testkit::PATIENCE;
 use reqwest::{Method, Response};
 use serde_json::Value;
@@ -23,6 +25,7 @@ pub struct Event {
 pub struct Stream {
     response: Response,
     text: String,
+    retry: Option<Duration>,
 }
 
 impl Stream {
@@ -38,12 +41,23 @@ impl Stream {
         if response.status() == 204 {
             return None;
         }
+        Some(Self::reading(response))
+    }
+
+    /// Reads an answer.
+    pub fn reading(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Some(Self {
+        Self {
             response,
             text: String::new(),
-        })
+            retry: None,
+        }
+    }
+
+    /// How long to wait before connecting again, by what was told last.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
     }
 
     /// The next event; `None` at the end of the stream.
@@ -51,6 +65,7 @@ impl Stream {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
+                self.retry = retry_of(&block).or(self.retry);
                 if let Some(event) = read(&block) {
                     return Some(event);
                 }
@@ -81,6 +96,13 @@ pub async fn request(client: &Client, run: &str, known: u64) -> Response {
         .send()
         .await
         .expect("the server answers")
+}
+
+fn retry_of(block: &str) -> Option<Duration> {
+    let line = block
+        .lines()
+        .find_map(|line| line.strip_prefix("retry: "))?;
+    Some(Duration::from_millis(line.parse().expect("a number")))
 }
 
 fn read(block: &str) -> Option<Event> {

@@ -84,6 +84,12 @@ impl Fleet {
         assert!(status.success(), "{status}; printed:\n{}", worker.printed());
     }
 
+    /// Starts another server that takes requests, at an address of its own.
+    pub fn another_server(&self) -> Server {
+        let setup = self.setup.clone();
+        setup.arguments(&["serve", "--no-worker"]).start()
+    }
+
     fn worker(&self, index: usize) -> &Process {
         let worker = self.workers[index].as_ref();
         worker.expect("the worker is running")

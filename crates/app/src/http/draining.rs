@@ -20,8 +20,11 @@ use super::seeing_off::SeeingOff;
 /// else is let in.
 const FIRST_REQUEST: Duration = Duration::from_millis(300);
 
-/// How long idle connections take to close.
+/// How long idle connections take to close, at the least.
 const CLOSING: Duration = Duration::from_millis(50);
+
+/// How long what was dropped may take to clear away what it leaves.
+const AFTERMATH: Duration = Duration::from_millis(200);
 
 /// When the parts of the end begin.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +129,7 @@ impl Listener {
                 () = sleep_until(moments.dropping) => {
                     tracing::warn!("requests took too long to end, and are cut off");
                     task.abort();
+                    sleep(AFTERMATH).await;
                     Ok(())
                 }
             }

@@ -4,19 +4,21 @@
 
 use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_http::{ConnectionType, HttpService, Request};
+use actix_http::{ConnectionType, HttpService, Protocol, Request};
 use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Response, ServiceResponse};
+use actix_web::rt::net::TcpStream;
 use actix_web::web;
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
+use super::connection::Connection;
 use super::json::content_length;
 use super::problem::Problem;
 use super::{app, request_id};
@@ -58,17 +60,25 @@ pub(super) fn serve(
             .into_factory()
             .map(move |response| say_goodbye(&told, response))
             .map_err(|error: actix_web::Error| error.error_response());
-        HttpService::build()
-            .graceful_shutdown_signal(move || no_more.clone().cancelled_owned())
+        let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_WAIT)
             .client_disconnect_timeout(DISCONNECT_WAIT)
             .local_addr(address)
             .expect(move |request| ready(go_on(&asked, request)))
-            .finish(map_config(app, |()| AppConfig::default()))
-            .tcp()
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(move |io: TcpStream| ready(Ok(accepted(io, no_more.clone())))).and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// What HTTP/1.1 is spoken on, and with whom.
+fn accepted(
+    io: TcpStream,
+    no_more: CancellationToken,
+) -> (Connection, Protocol, Option<SocketAddr>) {
+    let peer = io.peer_addr().ok();
+    (Connection::new(io, no_more), Protocol::Http1, peer)
 }
 
 /// The client's next request is to go over another connection, which leads

@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod connection;
 mod cross_origin;
 mod docs;
 mod download;
