@@ -14,6 +14,7 @@ use crate::config::observation::WorkerListenArguments;
 use crate::config::serve::ServeArguments;
 use crate::config::work::WorkArguments;
 use crate::config::{Mistakes, SECRET_FILES_HELP, is_set_to_nothing};
+use crate::doctor::{self, DoctorArguments, DoctorError};
 use crate::healthcheck::{self, HealthcheckArguments, HealthcheckError};
 use crate::local::{LocalArguments, LocalError};
 use crate::logging::{Chain, Log, LoggingError};
@@ -48,6 +49,11 @@ enum Command {
     Token(TokenArguments),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Looks at everything that a server needs, and says what is wrong and how to mend it.
+    ///
+    /// Ends with 1 if a check failed. It writes an object and deletes it; it changes nothing else.
+    #[command(after_help = SECRET_FILES_HELP)]
+    Doctor(Box<DoctorArguments>),
     /// Asks a server or a worker on this machine whether it lives; ends with 1 if it does not.
     Healthcheck(HealthcheckArguments),
 }
@@ -111,6 +117,8 @@ enum CommandError {
     Migration(#[from] MigrationError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Doctor(#[from] DoctorError),
     #[error(transparent)]
     Healthcheck(#[from] HealthcheckError),
     #[error("the runtime could not be started")]
@@ -206,6 +214,7 @@ async fn execute(command: Command) -> Result<(), CommandError> {
             terminal::tell(&http::openapi::document_text());
             Ok(())
         }
+        Command::Doctor(arguments) => Ok(doctor::run(*arguments).await?),
         Command::Healthcheck(arguments) => {
             terminal::tell(&healthcheck::run(arguments).await?);
             Ok(())
@@ -351,6 +360,7 @@ mod tests {
                 "token" => &["sub", "email", "ttl"],
                 "healthcheck" => &["url", "worker"],
                 "local" => &["smoke"],
+                "doctor" => &["json"],
                 _ => &[],
             };
             assert_eq!(without, allowed, "{name}");

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod doctor;
 mod healthcheck;
 pub mod http;
 mod local;

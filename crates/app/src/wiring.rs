@@ -1,5 +1,7 @@
 //! The composition root: the one file that names adapters and ports together.
 
+mod patient;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +17,12 @@ use atelier_comfyui::{
 use atelier_domain::graph::NodePolicy;
 use atelier_domain::ids::UserId;
 use atelier_domain::ports::{BlobStore, Clock, ComfyClient, IdGen, RemoteSource, TokenVerifier};
-use atelier_drive::{
-    DriveCredentials, DriveOptions, DriveOptionsError, DriveVariables, GoogleDrive,
-};
+use atelier_drive::{DriveCredentials, DriveOptions, DriveOptionsError, DriveVariables};
 use atelier_identity::{
     AccessToken, CloudflareAccess, CloudflareOptions, RemoteKeysOptions, SignError,
     SupabaseOptions, SupabaseOptionsError, SupabaseTokens,
 };
-use atelier_postgres::{MigrateError, PgOptions, PgStore};
+use atelier_postgres::{MigrateError, PgStore};
 use atelier_web::{HostRule, WebDownloads, WebOptions};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -45,6 +45,10 @@ use crate::http::{Observation, Ports};
 use crate::logging::Chain;
 use crate::telemetry::figures::{ConnectionFigures, FigureReader};
 use crate::telemetry::{Metrics, W3cTraces};
+
+pub(crate) use atelier_drive::GoogleDrive;
+pub(crate) use atelier_postgres::{PgDiagnosis, PgOptions, diagnose};
+pub(crate) use patient::patient;
 
 /// How long a request waits for a free connection to the database.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
@@ -374,6 +378,16 @@ fn open_drive(
     io: &Handle,
     mistakes: &mut Mistakes,
 ) -> Option<Arc<dyn RemoteSource>> {
+    google_drive(config, clock, io, mistakes)
+        .map(|drive| -> Arc<dyn RemoteSource> { Arc::new(drive) })
+}
+
+fn google_drive(
+    config: &DriveConfig,
+    clock: &Arc<dyn Clock>,
+    io: &Handle,
+    mistakes: &mut Mistakes,
+) -> Option<GoogleDrive> {
     let variables = DriveVariables {
         gdoc_token: config.token.as_ref().map(Secret::expose),
         gdoc_client: config.client.as_ref().map(Secret::expose),
@@ -391,7 +405,7 @@ fn open_drive(
         ..DriveOptions::default()
     };
     match GoogleDrive::new(options, Arc::clone(clock), io.clone()) {
-        Ok(source) => Some(Arc::new(source)),
+        Ok(source) => Some(source),
         Err(error) => {
             let place = match &error {
                 DriveOptionsError::Url("the Drive API") => drive::API_BASE_URL,

@@ -8,6 +8,7 @@
 
 mod audit;
 mod conformance;
+mod diagnosis;
 mod expected_functions;
 mod expected_rights;
 mod identities;

@@ -152,7 +152,7 @@ pub(crate) fn is_set_to_nothing(variable: &OsStr) -> bool {
 
 /// A given value, or that of the first of some variables that go by other names. An empty value
 /// counts as none: that is how compose files pass on what is not set.
-fn or_variables(given: Option<String>, others: &[&str]) -> Option<String> {
+pub(crate) fn or_variables(given: Option<String>, others: &[&str]) -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place where variables are read; clap reads those with one name"

@@ -44,7 +44,6 @@ pub(crate) async fn observe(
         client_request_id = client_request_id(request.headers()),
         trace_id = tracing::field::Empty,
         otel.kind = tracing::field::Empty,
-        otel.name = tracing::field::Empty,
     );
     let is_traced = telemetry::begin_request(&span, trace_parent(request.headers()));
     let outcome = served(id, metrics, request, next)

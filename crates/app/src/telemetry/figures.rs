@@ -112,60 +112,50 @@ impl FigureReader {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use atelier_domain::ports::{MockRunQueue, RepoError};
+    use atelier_domain::ports::WorkflowRepo as _;
+    use atelier_testkit::build::{a_new_run, a_workflow, an_actor};
+    use atelier_testkit::{FakeStore, enqueue};
 
     use super::*;
 
-    fn reader(queue: MockRunQueue) -> FigureReader {
-        FigureReader::new(Arc::new(queue), ConnectionFigures::default)
+    fn reader(store: &FakeStore) -> FigureReader {
+        FigureReader::new(Arc::new(store.queue()), ConnectionFigures::default)
     }
 
-    fn waiting(waiting: u64) -> QueueFigures {
-        QueueFigures {
-            waiting,
-            ..QueueFigures::default()
-        }
+    async fn waiting(reader: &FigureReader) -> Option<u64> {
+        reader.read().await.queue.map(|queue| queue.waiting)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_database_is_asked_once_in_five_seconds_however_many_ask() {
-        let asked = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&asked);
-        let mut queue = MockRunQueue::new();
-        queue.expect_figures().returning(move || {
-            let asked = counted.fetch_add(1, Ordering::Relaxed) + 1;
-            Ok(waiting(u64::from(asked)))
-        });
-        let reader = reader(queue);
+    async fn the_database_is_asked_once_in_five_seconds_however_often_anybody_asks() {
+        let store = FakeStore::new();
+        let reader = reader(&store);
+        let alice = an_actor();
+        let workflow = store.workflows().create(&alice, a_workflow()).await;
+        let workflow = workflow.expect("the store works").id;
 
-        let (one, other) = tokio::join!(reader.read(), reader.read());
-        assert_eq!(
-            (one.queue, other.queue),
-            (Some(waiting(1)), Some(waiting(1)))
-        );
+        assert_eq!(waiting(&reader).await, Some(0));
+        enqueue(&store.runs(), &alice, a_new_run(workflow)).await;
+        assert_eq!(waiting(&reader).await, Some(0));
         tokio::time::advance(AGE).await;
 
-        assert_eq!(reader.read().await.queue, Some(waiting(2)));
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert_eq!(waiting(&reader).await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_database_that_fails_leaves_its_figures_out_and_the_others_in() {
-        let mut queue = MockRunQueue::new();
-        queue
-            .expect_figures()
-            .times(1)
-            .returning(|| Err(RepoError::Unavailable("it is gone".into())));
-        let reader = reader(queue);
+        let store = FakeStore::new();
+        let reader = reader(&store);
+        store.outage().begin();
 
-        let first = reader.read().await;
-        let second = reader.read().await;
+        let failed = reader.read().await;
+        store.outage().end();
+        let soon = reader.read().await;
+        tokio::time::advance(AGE).await;
+        let later = reader.read().await;
 
-        for figures in [first, second] {
-            assert_eq!(figures.queue, None);
-            assert_eq!(figures.connections, Some(ConnectionFigures::default()));
-        }
+        assert_eq!((failed.queue, soon.queue), (None, None));
+        assert_eq!(failed.connections, Some(ConnectionFigures::default()));
+        assert!(later.queue.is_some());
     }
 }

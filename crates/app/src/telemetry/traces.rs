@@ -158,7 +158,9 @@ pub(crate) fn begin_request(span: &Span, parent: Option<&str>) -> bool {
 /// Names the span of a request after what it was.
 pub(crate) fn end_request(span: &Span, method: &str, route: Option<&str>, status: u16) {
     let route = route.unwrap_or("unmatched");
-    span.record("otel.name", format!("{method} {route}"));
+    // It has begun, so its field for the name comes too late.
+    let context = span.context();
+    context.span().update_name(format!("{method} {route}"));
     span.set_attribute("http.request.method", method.to_owned());
     span.set_attribute("http.route", route.to_owned());
     span.set_attribute("http.response.status_code", i64::from(status));

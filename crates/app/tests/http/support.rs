@@ -99,7 +99,7 @@ impl World {
         )
     }
 
-    fn bare_api(&self, verifier: Arc<dyn TokenVerifier>) -> Api {
+    pub(crate) fn bare_api(&self, verifier: Arc<dyn TokenVerifier>) -> Api {
         let ports = Ports {
             supabase: Some(verifier),
             access: Some(AccessSignIn {
@@ -125,10 +125,7 @@ impl World {
             blobs: Arc::new(self.blobs.clone()),
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.previews.clone()),
-            catalogue: Arc::new(CatalogueCache::new(vec![(
-                "comfyui".to_owned(),
-                Arc::new(self.comfy.clone()) as _,
-            )])),
+            catalogue: self.catalogue(),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::new(SequentialIds::new()),
         };
@@ -148,6 +145,13 @@ impl World {
         )
     }
 
+    pub(crate) fn catalogue(&self) -> Arc<CatalogueCache> {
+        Arc::new(CatalogueCache::new(vec![(
+            "comfyui".to_owned(),
+            Arc::new(self.comfy.clone()) as _,
+        )]))
+    }
+
     fn sources(&self) -> RemoteSources {
         RemoteSources {
             google_drive: Arc::new(self.drive.clone()),
@@ -155,7 +159,7 @@ impl World {
         }
     }
 
-    fn transferring(&self) -> Arc<Transferring> {
+    pub(crate) fn transferring(&self) -> Arc<Transferring> {
         Arc::new(Transferring::new(
             Arc::new(self.store.transfers()),
             Arc::new(self.blobs.clone()),
