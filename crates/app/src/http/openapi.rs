@@ -92,6 +92,7 @@ pub fn document_text() -> String {
             ProblemItem<'_>,
             v1::workflows::dto::SummaryBody<'_>,
             values::PromptNode,
+            values::ScopeWord,
             values::Tag,
         ),
     ),

@@ -262,6 +262,10 @@ async fn what_cannot_be_followed_is_told_before_the_stream_begins() {
     }
     let answer = server.send(events_of(&run, "?last_event_id=x")).await;
     answer.is_problem(400, "bad-request", &["?last_event_id"]);
+    // The header counts, and the address is read all the same.
+    let both = events_of(&run, "?last_event_id=-1").insert_header(("Last-Event-ID", "1"));
+    let answer = server.send(both).await;
+    answer.is_problem(400, "bad-request", &["?last_event_id"]);
     let answer = server.send(events_of(&run, "?previews=yes&wait=1")).await;
     answer.is_problem(422, "validation", &["?previews", "?wait"]);
     let path = format!("/runs/{}/events", run.run_id);

@@ -116,8 +116,9 @@ fn expected(operation: &Operation) -> BTreeSet<&'static str> {
         .as_ref()
         .is_some_and(|accepted| accepted.contains(&nobody));
     if !is_open {
-        // Who it is and what it may, a parameter that does not exist, a database that is down.
-        statuses.extend(["401", "403", "422", "503"]);
+        // Who it is and what it may, a parameter that does not exist, too many requests, a
+        // database that is down.
+        statuses.extend(["401", "403", "422", "429", "503"]);
     }
     if operation.request_body.is_some() {
         // A body that breaks off, is too slow, too large, or of another type.

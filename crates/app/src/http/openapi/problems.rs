@@ -83,6 +83,10 @@ fn headers(status: StatusCode) -> Vec<(&'static str, Header)> {
             let challenge = header(Type::String, "How to sign in (RFC 6750).");
             vec![("WWW-Authenticate", always(challenge))]
         }
+        StatusCode::FORBIDDEN => {
+            let challenge = "The scope that a personal token lacks (RFC 6750).";
+            vec![("WWW-Authenticate", header(Type::String, challenge))]
+        }
         StatusCode::PRECONDITION_FAILED => vec![
             ("ETag", header(Type::String, "The revision that there is.")),
             (
@@ -97,7 +101,14 @@ fn headers(status: StatusCode) -> Vec<(&'static str, Header)> {
             let size = header(Type::String, "How many bytes there are: `bytes */{size}`.");
             vec![("Content-Range", always(size))]
         }
-        StatusCode::TOO_MANY_REQUESTS => vec![("Retry-After", always(count(retry)))],
+        StatusCode::TOO_MANY_REQUESTS => vec![
+            ("Retry-After", always(count(retry))),
+            ("RateLimit", header(Type::String, "What is left.")),
+            (
+                "RateLimit-Policy",
+                header(Type::String, "What there is in all."),
+            ),
+        ],
         StatusCode::SERVICE_UNAVAILABLE => vec![("Retry-After", count(retry))],
         StatusCode::CONFLICT => vec![
             ("Retry-After", count(retry)),

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use atelier_domain::api_token::Scope;
 use atelier_domain::graph::{MAX_CLASS_TYPE_CHARS, MAX_GRAPH_NODES, MAX_NODE_ID_CHARS};
 use atelier_domain::input::{InputFilename as InputName, InputFormat};
 use atelier_domain::lora::{BaseModelFamily, BaseModelFilter, Confidence, LoraStatus};
@@ -75,6 +76,14 @@ values! {
         .items(Ref::from_schema_name("Tag"))
         .max_items(Some(text::Tags::MAX_COUNT))
         .description(Some("Words to find it by; one that is there twice is kept once."));
+    /// What a personal token may do.
+    ScopeWord = "Scope", words(Scope::ALL.map(Scope::as_str));
+    /// All that it may.
+    Scopes = "Scopes", ArrayBuilder::new()
+        .items(Ref::from_schema_name("Scope"))
+        .min_items(Some(1))
+        .max_items(Some(Scope::ALL.len()))
+        .description(Some("One that is there twice is kept once."));
     /// A text that is looked for.
     SearchText = "SearchText", text(0, text::Name::MAX_CHARACTERS, SEARCH);
     /// A tag that is looked for.
@@ -96,7 +105,7 @@ values! {
     /// One node of it.
     PromptNode = "PromptNode", prompt_node();
     /// Whose workflows.
-    Scope = "WorkflowScope", words([WorkflowScope::All, WorkflowScope::Own, WorkflowScope::Public].map(WorkflowScope::as_str))
+    WorkflowScopeWord = "WorkflowScope", words([WorkflowScope::All, WorkflowScope::Own, WorkflowScope::Public].map(WorkflowScope::as_str))
         .default(Some(WorkflowScope::default().as_str().into()));
     /// Where a run stands.
     RunStatusWord = "RunStatus", words(RunStatus::ALL.map(RunStatus::as_str));

@@ -102,8 +102,6 @@ pub(crate) enum ImportAnswer {
     Begun(LoraBody<'static>),
     #[response(status = 409)]
     Conflict(#[ref_response] ProblemResponse),
-    #[response(status = 429)]
-    TooMany(#[ref_response] ProblemResponse),
     #[response(status = 502)]
     Upstream(#[ref_response] ProblemResponse),
 }

@@ -56,7 +56,7 @@ impl ToSchema for GoogleDriveImportBody {
     params(
         RepeatableParameters,
         ("X-Google-Access-Token" = Option<String>, Header, description = "A Google access token of one's own that may read the file.",
-            max_length = 4096, pattern = "^([Bb][Ee][Aa][Rr][Ee][Rr] +)?[!-~]+$")),
+            pattern = "^([Bb][Ee][Aa][Rr][Ee][Rr] +)?[!-~]{1,4096}$")),
     request_body(content = GoogleDriveImportBody, content_type = "application/json"),
     responses(ImportAnswer))]
 pub(crate) async fn handler(

@@ -57,7 +57,7 @@ impl ToSchema for UrlImportBody {
     params(
         RepeatableParameters,
         ("X-Source-Authorization" = Option<String>, Header, description = "`Bearer` and a token of one's own for the host of the address.",
-            max_length = 4096, pattern = "^[Bb][Ee][Aa][Rr][Ee][Rr] +[!-~]+$")),
+            pattern = "^[Bb][Ee][Aa][Rr][Ee][Rr] +[!-~]{1,4096}$")),
     request_body(content = UrlImportBody, content_type = "application/json"),
     responses(ImportAnswer))]
 pub(crate) async fn handler(

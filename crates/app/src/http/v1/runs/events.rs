@@ -57,7 +57,7 @@ pub(crate) struct EventBody {
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}/events", operation_id = "followRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
-        ("Last-Event-ID" = Option<i64>, Header, description = "The `id` of the last event that one has; from the beginning without it.", minimum = 0, maximum = 9223372036854775807_i64),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that one has; from the beginning without it.", pattern = "^[0-9]{1,18}$"),
         ("last_event_id" = Option<i64>, Query, description = "The same, for clients that cannot send headers; the header counts where both are there.", minimum = 0, maximum = 9223372036854775807_i64),
         ("previews" = Option<u8>, Query, description = "1: also sends `preview` events (`content_type`, `image` in base64), the latest picture of what is being made. They have no id and do not come again.", minimum = 0, maximum = 1)),
     responses(
@@ -102,7 +102,11 @@ pub(crate) async fn handler(
 /// A browser that connects again sends the header to the address that it had:
 /// so the header counts, where both are there.
 fn last_event_id(request: &HttpRequest, query: &mut Query) -> Result<i64, Problem> {
-    let in_query = query.text("last_event_id", 32);
+    let read = |text: &str, name| digits(text).ok_or_else(|| no_event_id(name));
+    let in_query = query
+        .text("last_event_id", 32)
+        .map(|text| read(&text, "?last_event_id"))
+        .transpose()?;
     let in_header = match request.headers().get(LAST_EVENT_ID) {
         Some(value) => Some(
             value
@@ -111,11 +115,9 @@ fn last_event_id(request: &HttpRequest, query: &mut Query) -> Result<i64, Proble
         ),
         None => None,
     };
-    let read = |text: &str, name| digits(text).ok_or_else(|| no_event_id(name));
-    match (in_header.filter(|text| !text.is_empty()), in_query) {
-        (Some(text), _) => read(text, "Last-Event-ID"),
-        (None, Some(text)) => read(&text, "?last_event_id"),
-        (None, None) => Ok(0),
+    match in_header.filter(|text| !text.is_empty()) {
+        Some(text) => read(text, "Last-Event-ID"),
+        None => Ok(in_query.unwrap_or_default()),
     }
 }
 

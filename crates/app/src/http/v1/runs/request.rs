@@ -26,8 +26,6 @@ pub(crate) enum RunAccepted {
     Accepted(RunBody<'static>),
     #[response(status = 409)]
     Conflict(#[ref_response] ProblemResponse),
-    #[response(status = 429)]
-    TooMany(#[ref_response] ProblemResponse),
 }
 
 /// Takes the member `priority`.

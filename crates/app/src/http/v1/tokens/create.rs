@@ -18,13 +18,7 @@ use crate::http::query::Query;
     responses(
         (status = 201, description = "It is good from now on.", body = IssuedTokenBody<'static>,
             headers(("Location" = String, description = "What to delete to revoke it."))),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 403, response = ProblemResponse),
-        (status = 409, response = ProblemResponse),
-        (status = 413, response = ProblemResponse),
-        (status = 415, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+        (status = 409, response = ProblemResponse)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
     SignedIn(actor): SignedIn,

@@ -4,7 +4,6 @@ use actix_web::{HttpResponse, web};
 
 use crate::http::api::Api;
 use crate::http::auth::SignedIn;
-use crate::http::openapi::ProblemResponse;
 use crate::http::path::PathSegments;
 use crate::http::problem::{Problem, ProblemCode};
 use crate::http::query::Query;
@@ -12,12 +11,7 @@ use crate::http::query::Query;
 /// Revokes a personal token of one's own: it is no good from now on.
 #[utoipa::path(delete, path = "/api/v1/comfyui/tokens/{id}", operation_id = "deleteToken", tag = "tokens",
     params(("id" = Uuid, Path, description = "The token's id.")),
-    responses(
-        (status = 204, description = "It is revoked."),
-        (status = 400, response = ProblemResponse),
-        (status = 401, response = ProblemResponse),
-        (status = 403, response = ProblemResponse),
-        (status = 404, response = ProblemResponse)))]
+    responses((status = 204, description = "It is revoked.")))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
     SignedIn(actor): SignedIn,

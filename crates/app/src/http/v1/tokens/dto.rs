@@ -7,28 +7,23 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::json::Members;
+use crate::http::openapi::values::{Name, Scopes};
 use crate::http::problem::Problem;
 use crate::http::time::Timestamp;
 
 /// A personal token as it is asked for.
 #[derive(ToSchema)]
 #[schema(as = TokenDraft)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read member by member")]
 pub(crate) struct DraftBody {
-    /// What it is called: 1 to 200 characters.
-    #[schema(
-        min_length = 1,
-        max_length = 200,
-        pattern = r"\S",
-        example = "Nightly renders"
-    )]
+    #[schema(value_type = Name)]
     name: String,
-    /// What may be done with it: each of `workflows:read`, `workflows:write`, `runs:read`,
-    /// `runs:write`, `loras:read`, `loras:write` at most once.
-    #[schema(min_items = 1, max_items = 6, example = json!(["workflows:read", "runs:write"]))]
+    /// What may be done with it.
+    #[schema(value_type = Scopes)]
     scopes: Vec<String>,
     /// From when it is no good (RFC 3339), in the future; never, if it is left out.
-    #[schema(required = false, format = DateTime)]
+    #[schema(value_type = Option<Timestamp>)]
     expires_at: Option<String>,
 }
 
@@ -60,9 +55,10 @@ pub(crate) struct TokenBody<'a> {
     id: Uuid,
     /// Whose it is.
     user_id: Uuid,
-    /// What it is called.
+    #[schema(value_type = Name)]
     name: &'a str,
     /// What may be done with it.
+    #[schema(value_type = Scopes)]
     scopes: Vec<&'static str>,
     /// When it was made.
     created_at: Timestamp,

@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 
 use crate::http::api::{Api, Limits};
 use crate::http::auth::ReadsRuns;
-use crate::http::openapi::ProblemResponse;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -58,11 +57,7 @@ fn body(usage: &Usage, limits: &Limits) -> UsageBody {
 
 /// Says what one takes up, and may.
 #[utoipa::path(get, path = "/api/v1/comfyui/usage", operation_id = "getUsage", tag = "server",
-    responses(
-        (status = 200, description = "As of now.", body = UsageBody),
-        (status = 401, response = ProblemResponse),
-        (status = 403, response = ProblemResponse),
-        (status = 422, response = ProblemResponse)))]
+    responses((status = 200, description = "As of now.", body = UsageBody)))]
 pub(crate) async fn handler(
     api: web::Data<Api>,
     ReadsRuns(actor): ReadsRuns,

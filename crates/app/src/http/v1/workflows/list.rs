@@ -8,7 +8,7 @@ use super::dto::SummaryBody;
 use crate::http::api::Api;
 use crate::http::auth::ReadsWorkflows;
 use crate::http::openapi::parameters::PageParameters;
-use crate::http::openapi::values::{Scope, SearchTag, SearchText};
+use crate::http::openapi::values::{SearchTag, SearchText, WorkflowScopeWord};
 use crate::http::page::{PageBody, page_response};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -16,7 +16,7 @@ use crate::http::query::Query;
 /// Lists workflows, newest first, without their prompts.
 #[utoipa::path(get, path = "/api/v1/comfyui/workflows", operation_id = "listWorkflows", tag = "workflows",
     params(
-        ("scope" = inline(Option<Scope>), Query, description = "Whose: `all` that one sees (the default), one's `own`, or the `public` ones."),
+        ("scope" = inline(Option<WorkflowScopeWord>), Query, description = "Whose: `all` that one sees (the default), one's `own`, or the `public` ones."),
         ("tag" = inline(Option<SearchTag>), Query, description = "Only those with this tag."),
         ("q" = inline(Option<SearchText>), Query, description = "Only those whose name or description contains this text."),
         PageParameters),
