@@ -59,6 +59,7 @@ mod lora_writes;
 mod migrate;
 mod options;
 mod page;
+mod pool;
 mod previews;
 mod queue_rows;
 mod queue_statements;

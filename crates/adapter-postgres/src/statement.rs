@@ -26,6 +26,11 @@ impl Statement {
         }
     }
 
+    /// The text.
+    pub(crate) fn sql(&self) -> &'static str {
+        self.sql
+    }
+
     /// Adds a value as SQL type `T`.
     pub(crate) fn bind<T, U>(mut self, value: U) -> Self
     where

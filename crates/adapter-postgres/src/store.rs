@@ -8,12 +8,8 @@ use atelier_domain::ids::UserId;
 use atelier_domain::ports::RepoError;
 use deadpool::Runtime;
 use diesel::QueryResult;
+use diesel::QueryableByName;
 use diesel::sql_types::Bool;
-use diesel::{ConnectionError, QueryableByName};
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
-};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -23,6 +19,7 @@ use uuid::Uuid;
 use crate::connect::Connector;
 use crate::error::of_pool;
 use crate::options::{PgOpenError, PgOptions};
+use crate::pool::{Connections, Pool};
 use crate::previews::{PreviewHub, Wishes};
 use crate::signals::Listener;
 use crate::statement::Statement;
@@ -36,7 +33,7 @@ use crate::{
 /// The database, as the server and the workers use it. Cheap to clone.
 #[derive(Clone)]
 pub struct PgStore {
-    pool: Pool<AsyncPgConnection>,
+    pool: Pool,
     listener: Arc<Listener>,
     wishes: Arc<Wishes>,
 }
@@ -62,20 +59,7 @@ impl PgStore {
         ));
         let wishing = runtime.clone();
 
-        let mut config = ManagerConfig::default();
-        // Whether the socket is closed and the transaction over is known without asking the database.
-        config.recycling_method = RecyclingMethod::Fast;
-        config.custom_setup = Box::new(move |_no_address| {
-            let connector = Arc::clone(&connector);
-            let opening = runtime.spawn(async move { connector.connect().await });
-            async move {
-                opening
-                    .await
-                    .map_err(|stopped| ConnectionError::BadConnection(stopped.to_string()))?
-            }
-            .boxed()
-        });
-        let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config("", config))
+        let pool = Pool::builder(Connections::new(connector, runtime))
             .max_size(options.max_connections)
             .wait_timeout(Some(options.wait_timeout))
             .create_timeout(Some(options.wait_timeout))
@@ -202,7 +186,24 @@ impl PgStore {
         transact(&self.pool, role, work).await
     }
 
-    pub(crate) fn pool(&self) -> &Pool<AsyncPgConnection> {
+    /// Runs one statement in a transaction under `role`; see [`Lease::transact_one`].
+    pub(crate) async fn transact_one<T, F>(
+        &self,
+        role: Role<'_>,
+        statement: Statement,
+        run: F,
+    ) -> Result<T, RepoError>
+    where
+        F: for<'c> FnOnce(&'c AsyncPgConnection, Statement) -> BoxFuture<'c, QueryResult<T>> + Send,
+        T: Send,
+    {
+        lease(&self.pool)
+            .await?
+            .transact_one(role, statement, run)
+            .await
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
@@ -217,20 +218,20 @@ impl PgStore {
 }
 
 /// Runs `work` in a transaction under `role`; see [`Lease::transact`].
-pub(crate) async fn transact<T, F>(
-    pool: &Pool<AsyncPgConnection>,
-    role: Role<'_>,
-    work: F,
-) -> Result<T, RepoError>
+pub(crate) async fn transact<T, F>(pool: &Pool, role: Role<'_>, work: F) -> Result<T, RepoError>
 where
     F: for<'c> FnOnce(&'c AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Send,
     T: Send,
 {
+    lease(pool).await?.transact(role, work).await
+}
+
+async fn lease(pool: &Pool) -> Result<Lease, RepoError> {
     let connection = pool
         .get()
         .await
         .map_err(|error| of_pool(error, pool.status().max_size))?;
-    Lease::new(connection).transact(role, work).await
+    Ok(Lease::new(connection))
 }
 
 /// Names the state of the pool, never the address.

@@ -57,8 +57,8 @@ impl WorkflowRepo for PgWorkflowRepo {
             .bind::<Array<Text>, _>(new.tags.as_slice().to_vec())
             .bind::<Timestamptz, _>(new.created_at);
         self.store
-            .transact(Role::Person(actor), |mut connection| {
-                async move { statement.execute(&mut connection).await }.boxed()
+            .transact_one(Role::Person(actor), statement, |mut connection, create| {
+                async move { create.execute(&mut connection).await }.boxed()
             })
             .await?;
         Ok(Workflow {
@@ -76,13 +76,14 @@ impl WorkflowRepo for PgWorkflowRepo {
     }
 
     async fn get(&self, actor: &Actor, id: WorkflowId) -> Result<Option<Workflow>, RepoError> {
-        self.store
-            .transact(Role::Person(actor), |connection| {
-                visible(connection, id.as_uuid()).boxed()
+        let statement = Statement::new(GET).bind::<SqlUuid, _>(id.as_uuid());
+        let row: Option<WorkflowRow> = self
+            .store
+            .transact_one(Role::Person(actor), statement, |mut connection, get| {
+                async move { get.get_result(&mut connection).await.optional() }.boxed()
             })
-            .await?
-            .map(Workflow::try_from)
-            .transpose()
+            .await?;
+        row.map(Workflow::try_from).transpose()
     }
 
     async fn list(
@@ -106,8 +107,8 @@ impl WorkflowRepo for PgWorkflowRepo {
             .bind::<SqlUuid, _>(actor.user_id().as_uuid());
         let rows: Vec<WorkflowSummaryRow> = self
             .store
-            .transact(Role::Person(actor), |mut connection| {
-                async move { statement.load(&mut connection).await }.boxed()
+            .transact_one(Role::Person(actor), statement, |mut connection, list| {
+                async move { list.load(&mut connection).await }.boxed()
             })
             .await?;
         let summaries = rows
@@ -217,6 +218,10 @@ async fn visible(
         .await
         .optional()
 }
+
+const GET: &str = "\
+    select id, user_id, name, description, workflow_json, is_public, tags, revision, created_at, updated_at \
+    from public.comfyui_workflows where id = $1";
 
 /// By hand: the query builder writes DEFAULT for what is none, and prepares such a statement anew each time.
 const CREATE: &str = "\

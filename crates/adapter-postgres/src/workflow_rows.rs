@@ -14,7 +14,7 @@ use crate::schema::comfyui_workflows;
 
 const TABLE: &str = "comfyui_workflows";
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = comfyui_workflows, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct WorkflowRow {
     id: Uuid,

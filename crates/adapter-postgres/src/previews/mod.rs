@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use atelier_domain::ids::RunId;
 use atelier_domain::ports::{PreviewImage, PreviewStream, RepoError, RunPreviews};
 use diesel::sql_types::{Array, Text};
-use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::pool::Pool;
 use crate::statement::Statement;
 use crate::store::{PgStore, transact};
 use crate::transaction::Role;
@@ -97,7 +97,7 @@ impl RunPreviews for PgRunPreviews {
 /// What tells other processes which runs are watched in this one.
 pub(crate) struct Wishes {
     pub(crate) hub: Arc<PreviewHub>,
-    pool: Pool<AsyncPgConnection>,
+    pool: Pool,
     runtime: Handle,
     started: Once,
     /// Dropped with the store.
@@ -105,11 +105,7 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    pub(crate) fn new(
-        hub: Arc<PreviewHub>,
-        pool: Pool<AsyncPgConnection>,
-        runtime: Handle,
-    ) -> Self {
+    pub(crate) fn new(hub: Arc<PreviewHub>, pool: Pool, runtime: Handle) -> Self {
         Self {
             hub,
             pool,
@@ -133,7 +129,7 @@ impl Wishes {
     }
 }
 
-async fn wish_for_ever(pool: &Pool<AsyncPgConnection>, hub: &PreviewHub) {
+async fn wish_for_ever(pool: &Pool, hub: &PreviewHub) {
     loop {
         let wishes = hub.due_wishes();
         if !wishes.is_empty()
@@ -150,7 +146,7 @@ async fn wish_for_ever(pool: &Pool<AsyncPgConnection>, hub: &PreviewHub) {
 
 /// All in one transaction, so that listeners hear all of them in this order with nothing of this sender's between.
 async fn notify(
-    pool: &Pool<AsyncPgConnection>,
+    pool: &Pool,
     channel: &'static str,
     payloads: Vec<String>,
 ) -> Result<(), RepoError> {

@@ -103,7 +103,7 @@ async fn a_dropped_request_closes_its_connection_and_a_finished_one_keeps_it() {
     store.workflows().get(&alice, workflow.id).await.unwrap();
     assert_eq!(backends(&admin, "true").await, first, "a finished request");
 
-    // One poll sends the opening batch; the answer is never read.
+    // One poll sends everything; the answer is never read.
     let repo = store.workflows();
     assert!(!cut_off(1, repo.get(&alice, workflow.id)).await);
 
@@ -173,6 +173,71 @@ async fn the_first_statement_of_a_connection_has_its_role() {
             claimed.unwrap(),
             atelier_domain::ports::ClaimOutcome::Nothing
         );
+    }
+}
+
+/// Takes free locks, all within one poll of the task: after 128 of them tokio lets none through in the same poll.
+async fn keep_busy(locks: usize) {
+    let lock = tokio::sync::Mutex::new(());
+    tokio::task::yield_now().await;
+    for _ in 0..locks {
+        drop(lock.lock().await);
+    }
+}
+
+/// A message that gave way to a later one would run without its role, or outside of its transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_task_sends_in_order() {
+    let database = Database::new(Kind::Bare).await;
+    let alice = an_actor();
+    let workflow = database
+        .store()
+        .workflows()
+        .create(&alice, a_workflow())
+        .await
+        .unwrap();
+
+    for locks in 100..128 {
+        let store = database.store_of(1);
+        // The first one prepares, the second one is in one round trip.
+        for time in ["first", "second"] {
+            keep_busy(locks).await;
+            let seen = store.workflows().get(&alice, workflow.id).await;
+            assert!(
+                matches!(seen, Ok(Some(_))),
+                "{time} after {locks} locks: {seen:?}"
+            );
+        }
+    }
+}
+
+/// What was sent together with a refused statement ends the transaction: nobody finds it open, and nothing of it stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_in_one_round_trip_leaves_nothing_behind() {
+    let database = Database::new(Kind::Bare).await;
+    let admin = database.admin().await;
+    let store = database.store_of(1);
+    let (alice, bob) = (an_actor(), an_actor());
+    let workflow = store
+        .workflows()
+        .create(&alice, a_workflow())
+        .await
+        .unwrap();
+    let first = backends(&admin, "true").await;
+
+    for _ in 0..3 {
+        let twice = NewWorkflow {
+            id: workflow.id,
+            ..a_workflow()
+        };
+        let outcome = store.workflows().create(&bob, twice).await;
+        assert!(
+            matches!(outcome, Err(RepoError::Conflict(Conflict::Id))),
+            "{outcome:?}"
+        );
+        assert_eq!(backends(&admin, "state = 'idle'").await, first);
+        let seen = store.workflows().get(&bob, workflow.id).await.unwrap();
+        assert_eq!(seen, None);
     }
 }
 
