@@ -5,14 +5,15 @@
 
 use crate::data::{KEYS_OF_EACH, PERSON, WORKFLOWS_OF_EACH};
 
+/// What the adapter sets for a whole connection (`crates/adapter-postgres/src/pool.rs`), as options of a connection.
+pub(crate) const SETTINGS: &str = "-c statement_timeout=15s -c lock_timeout=5s \
+    -c idle_in_transaction_session_timeout=30s -c random_page_cost=1.1";
+
 /// As in the adapter (`crates/adapter-postgres/src/transaction.rs`).
 pub(crate) fn preamble() -> String {
     format!(
         "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', \
-         '{{\"sub\":\"{PERSON}' || lpad(:client_id::text, 12, '0') || '\",\"role\":\"authenticated\"}}', true), \
-         set_config('statement_timeout', '15s', true), set_config('lock_timeout', '5s', true), \
-         set_config('idle_in_transaction_session_timeout', '30s', true), \
-         set_config('random_page_cost', '1.1', true)"
+         '{{\"sub\":\"{PERSON}' || lpad(:client_id::text, 12, '0') || '\",\"role\":\"authenticated\"}}', true)"
     )
 }
 

@@ -20,6 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field
 JWT_SECRET = os.environ["SUPABASE_JWT_SECRET"]
 API = "/api/v1/comfyui"
 
+# As Atelier's own connections have it.
+SETTINGS = {
+    "statement_timeout": "15s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "30s",
+    "random_page_cost": "1.1",
+}
+
 PREAMBLE = "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)"
 
 ONE = """
@@ -59,7 +67,9 @@ returning json_build_object(
 @asynccontextmanager
 async def lifespan(app: FastAPI):
     # Eight for each of two processes: as many as Atelier's pool has.
-    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=8, max_size=8) as pool:
+    async with asyncpg.create_pool(
+        os.environ["DATABASE_URL"], min_size=8, max_size=8, server_settings=SETTINGS
+    ) as pool:
         app.state.pool = pool
         yield
 
