@@ -105,6 +105,7 @@ fn line(row: &Row, measured: Option<&Measured>) -> String {
 fn note(row: &Row) -> Option<String> {
     let (_, rest) = NOTES.split_once(&format!("\n## {}\n", row.name))?;
     let text = rest.split("\n## ").next().unwrap_or_default().trim();
+    let text = text.replace('\n', " ");
     Some(format!(
         "- **{}**, against {}: {text}",
         row.what, row.against
