@@ -28,7 +28,7 @@ async fn a_run_is_repeated_with_the_same_graph_and_loras_in_a_folder_of_its_own(
         input_params: json!({"width": 16}).as_object().unwrap().clone(),
         priority: RunPriority::LOWEST,
         timeout_s: Some(77),
-        once: None,
+        ..SubmitRequest::default()
     };
     let first = enqueued(
         house
@@ -95,7 +95,7 @@ async fn priority_and_time_may_be_others() {
     let request = |timeout_s| RetryRequest {
         priority: Some(RunPriority::HIGHEST),
         timeout_s: Some(timeout_s),
-        once: None,
+        ..RetryRequest::default()
     };
 
     let again = enqueued(retry(&house, first.id, request(5)).await.unwrap());

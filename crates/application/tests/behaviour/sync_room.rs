@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atelier_application::observation::NotObserved;
 use atelier_application::sync::{CopyError, LoraSync, LoraSyncError, LoraSyncParts};
 use atelier_domain::lora::Lora;
 use atelier_domain::ports::{
@@ -197,6 +198,7 @@ fn sync_into(house: &House, folder: MockLoraFolder) -> LoraSync {
         copies: Arc::new(house.store.copies()),
         blobs: Arc::new(house.blobs.clone()),
         folder: Arc::new(folder) as Arc<dyn LoraFolder>,
+        telemetry: Arc::new(NotObserved),
     })
 }
 

@@ -8,6 +8,7 @@ mod deadlines;
 mod endings;
 mod following;
 mod lora_syncing;
+mod observation;
 mod orphans;
 mod outputs;
 mod placing;

@@ -1,6 +1,7 @@
 //! A whole Atelier of fakes.
 
 mod depot;
+mod observed;
 mod queue;
 mod told;
 
@@ -44,6 +45,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) use depot::{Depot, Serving, new_upload};
+pub(crate) use observed::Observed;
 pub(crate) use queue::RecordingQueue;
 pub(crate) use told::RecordingTransfers;
 
@@ -82,6 +84,7 @@ pub(crate) struct House {
     pub(crate) folder: InMemoryLoraFolder,
     pub(crate) comfy: ScriptedComfy,
     pub(crate) previews: InMemoryPreviews,
+    pub(crate) observed: Arc<Observed>,
     pub(crate) client: Arc<dyn ComfyClient>,
     pub(crate) catalogue: Arc<CatalogueCache>,
     pub(crate) ids: Arc<SequentialIds>,
@@ -107,6 +110,7 @@ impl House {
             client,
             comfy,
             previews: InMemoryPreviews::new(),
+            observed: Arc::default(),
             ids: Arc::new(SequentialIds::new()),
             actor: an_actor(),
             policy: Arc::new(NodePolicy::default()),
@@ -306,6 +310,7 @@ impl House {
             copies: Arc::new(self.store.copies()),
             blobs,
             folder: Arc::new(folder.clone()),
+            telemetry: Arc::clone(&self.observed) as _,
         })
     }
 
@@ -354,6 +359,8 @@ impl House {
             signals: Arc::new(self.store.signals()),
             previews: Arc::new(self.previews.clone()),
             catalogue: Arc::clone(&self.catalogue),
+            telemetry: Arc::clone(&self.observed) as _,
+            traces: Arc::clone(&self.observed) as _,
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
             backends,
