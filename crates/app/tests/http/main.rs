@@ -15,6 +15,7 @@ mod documents;
 mod draining;
 mod files;
 mod health;
+mod inputs;
 mod limits;
 mod lists;
 mod logs;
