@@ -81,6 +81,7 @@ const TABLES: &[&str] = &[
 
 /// What was found out about a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct PgDiagnosis {
     /// The server's version, such as `15.8`.
     pub version: String,
