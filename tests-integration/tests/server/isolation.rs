@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use crate::house::house;
 
 /// What may be asked without a token.
-const OPEN: [&str; 5] = [
+const OPEN: [&str; 6] = [
     "/api/v1/comfyui/loras/uploads",
     "/docs",
     "/healthz",
+    "/metrics",
     "/openapi.json",
     "/readyz",
 ];
@@ -54,8 +55,10 @@ struct Owner {
     client: Client,
     workflow: String,
     lora: String,
+    input: String,
     upload: Upload,
     run: String,
+    token: String,
 }
 
 impl Owner {
@@ -68,13 +71,22 @@ impl Owner {
         let run = client.start_run(&workflow, &json!({})).await;
         let over = client.finished_run(&run).await;
         assert_eq!(over["status"], "completed", "{over}");
+        let picture = client.output(&over, 0).await;
+        let input = id_of(&client.upload_input("mine.png", picture).await.expect(201));
         let upload = Upload::begin(&client, "half.safetensors", 2_000).await;
+        let draft = json!({"name": "script", "scopes": ["runs:read"]});
+        let token = client
+            .send(client.request(Method::POST, "/tokens").json(&draft))
+            .await;
+        let token = id_of(&token.expect(201));
         Self {
             client,
             workflow,
             lora,
+            input,
             upload,
             run,
+            token,
         }
     }
 
@@ -84,7 +96,9 @@ impl Owner {
             ("/workflows/{id}", self.workflow.as_str()),
             ("/loras/{id}", self.lora.as_str()),
             ("/loras/uploads/{id}", self.upload.id()),
+            ("/inputs/{id}", self.input.as_str()),
             ("/runs/{id}", self.run.as_str()),
+            ("/tokens/{id}", self.token.as_str()),
         ]
         .into_iter()
         .find_map(|(part, id)| template.contains(part).then_some(id))?;
@@ -98,10 +112,12 @@ impl Owner {
             format!("/workflows/{}", self.workflow),
             format!("/loras/{}", self.lora),
             format!("/loras/uploads/{}", self.upload.id()),
+            format!("/inputs/{}", self.input),
             format!("/runs/{}", self.run),
         ] {
             all.push(self.client.get(&path).await.expect(200));
         }
+        all.push(self.client.get("/tokens").await.expect(200));
         all
     }
 }
@@ -147,7 +163,7 @@ async fn what_is_somebody_elses_is_as_absent_as_what_never_was() {
         walked.insert(format!("{} {}", operation.method, operation.path));
     }
 
-    assert!(walked.len() >= 19, "{walked:?}");
+    assert!(walked.len() >= 22, "{walked:?}");
     let waiting = stranger.get(&format!("/runs/{}?wait=5", owner.run)).await;
     waiting.expect_problem(404, "run-not-found");
     assert_eq!(owner.everything().await, before);
@@ -165,6 +181,7 @@ async fn no_list_shows_what_is_somebody_elses() {
         "/workflows?q=workflow",
         "/loras?limit=200",
         "/loras?q=mine",
+        "/inputs?limit=200",
         "/runs?limit=200",
         "/runs?status=completed",
         &format!("/runs?workflow_id={}", owner.workflow),

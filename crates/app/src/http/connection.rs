@@ -96,3 +96,66 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.get_mut().io).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, Connection, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("it listens");
+        let (io, _) = listener.accept().await.expect("somebody comes");
+        let no_more = CancellationToken::new();
+        (client, Connection::new(io, no_more.clone()), no_more)
+    }
+
+    async fn read(server: &mut Connection) -> usize {
+        server.read(&mut [0; 64]).await.expect("it is there")
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_ends_when_it_is_told_to() {
+        let (_client, mut server, no_more) = pair().await;
+
+        let (read, ()) = tokio::join!(read(&mut server), async { no_more.cancel() });
+
+        assert_eq!(read, 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_arrived_is_read_all_the_same() {
+        let (mut client, mut server, no_more) = pair().await;
+        client.write_all(b"GET /").await.expect("it is there");
+        no_more.cancel();
+
+        assert_eq!(read(&mut server).await, 5);
+        let rest = async { client.write_all(b" HTTP/1.1").await };
+        let (read_later, written) = tokio::join!(read(&mut server), rest);
+        written.expect("it is there");
+        assert_eq!(read_later, 9, "nothing is answered yet");
+        server
+            .write_all(b"HTTP/1.1 200 OK")
+            .await
+            .expect("it is there");
+        assert_eq!(read(&mut server).await, 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_to_go_on_is_waited_for() {
+        let (mut client, mut server, no_more) = pair().await;
+        client.write_all(b"POST /").await.expect("it is there");
+        assert_eq!(read(&mut server).await, 6);
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        server.write_all(go_on).await.expect("it is there");
+        no_more.cancel();
+
+        let body = async { client.write_all(b"body").await };
+        let (read, written) = tokio::join!(read(&mut server), body);
+
+        written.expect("it is there");
+        assert_eq!(read, 4);
+    }
+}

@@ -7,6 +7,7 @@ use atelier_testkit::build::safetensors_bytes;
 use atelier_testkit::random_id;
 use serde_json::json;
 
+use crate::inputs::png;
 use crate::support::{API, Answer, Server, World, as_user, form};
 
 /// A request that would work, if there were a database.
@@ -26,6 +27,13 @@ async fn send(server: &Server, method: &'static str, path: &str) -> Answer {
                 .insert_header(("content-type", content_type))
                 .set_payload(body)
         }
+        ("POST", "/inputs") => {
+            let (content_type, body) = form(&[("name=\"file\"; filename=\"a.png\"", &png(1))]);
+            request
+                .insert_header(("content-type", content_type))
+                .set_payload(body)
+        }
+        ("POST", "/tokens") => request.set_json(json!({"name": "script", "scopes": ["runs:read"]})),
         ("POST", "/loras/uploads") => request
             .insert_header(("tus-resumable", "1.0.0"))
             .insert_header(("upload-length", "7"))
