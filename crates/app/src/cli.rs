@@ -360,7 +360,7 @@ mod tests {
                 "token" => &["sub", "email", "ttl"],
                 "healthcheck" => &["url", "worker"],
                 "local" => &["smoke"],
-                "doctor" => &["json"],
+                "doctor" => &["json", "worker"],
                 _ => &[],
             };
             assert_eq!(without, allowed, "{name}");

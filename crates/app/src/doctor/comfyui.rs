@@ -24,6 +24,15 @@ pub(super) async fn examine(backends: &[PatientBackend]) -> Vec<Finding> {
     all
 }
 
+/// Looks at every backend from a machine that has none of their LoRA folders.
+pub(super) async fn examine_from_afar(backends: &[PatientBackend]) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for patient in backends {
+        all.push(answers(&patient.backend).await);
+    }
+    all
+}
+
 async fn answers(backend: &Backend) -> Finding {
     let check = format!("ComfyUI {}", backend.name);
     match backend.client.information().await {
@@ -189,5 +198,18 @@ mod tests {
 
         assert_eq!(found[1].verdict, Verdict::Failed, "{found:?}");
         assert!(found[1].detail.contains("/loras"), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn from_afar_no_folder_is_looked_at() {
+        let comfy = ScriptedComfy::new();
+        let folder = InMemoryLoraFolder::new();
+        folder.outage().begin();
+        let mut patient = patient(&comfy);
+        patient.backend.folder = Arc::new(folder);
+
+        let found = examine_from_afar(&[patient]).await;
+
+        assert_eq!(verdicts(&found), [Verdict::Ok], "{found:?}");
     }
 }

@@ -31,6 +31,12 @@ pub(crate) struct DoctorArguments {
     /// Says it as JSON, for programs.
     #[arg(long)]
     json: bool,
+    /// Looks at what the API alone needs: no LoRA folder.
+    #[arg(long, env = "ATELIER_NO_WORKER")]
+    no_worker: bool,
+    /// Looks at what a worker alone needs: nobody signs in there.
+    #[arg(long, conflicts_with = "no_worker")]
+    worker: bool,
     #[command(flatten)]
     serve: ServeArguments,
 }
@@ -52,7 +58,8 @@ pub(crate) struct Patient {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) backends: Vec<PatientBackend>,
     pub(crate) drive: GoogleDrive,
-    pub(crate) identity: IdentityConfig,
+    /// `None` where nobody signs in.
+    pub(crate) identity: Option<IdentityConfig>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -69,8 +76,17 @@ pub(crate) struct PatientBackend {
 /// [`DoctorError::Failed`] if something does not work.
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<(), DoctorError> {
     let log_filter = or_variables(None, &["RUST_LOG"]);
-    let patient = wiring::patient(arguments.serve.check(true)?, &Handle::current())?;
-    let report = examine(&patient, log_filter.as_deref()).await;
+    let with_worker = !arguments.no_worker;
+    let (work, identity) = if arguments.worker {
+        let mut mistakes = Mistakes::default();
+        let work = arguments.serve.work.check(&mut mistakes);
+        (mistakes.check(work)?, None)
+    } else {
+        let config = arguments.serve.check(with_worker)?;
+        (config.work, Some(config.identity))
+    };
+    let patient = wiring::patient(work, identity, &Handle::current())?;
+    let report = examine(&patient, with_worker, log_filter.as_deref()).await;
     terminal::tell(&if arguments.json {
         report.to_json()
     } else {
@@ -82,7 +98,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<(), DoctorError> {
     }
 }
 
-async fn examine(patient: &Patient, log_filter: Option<&str>) -> Report {
+async fn examine(patient: &Patient, with_worker: bool, log_filter: Option<&str>) -> Report {
     let mut report = Report::default();
     report.add(Finding::fine(
         "configuration",
@@ -92,9 +108,20 @@ async fn examine(patient: &Patient, log_filter: Option<&str>) -> Report {
     let (database, blobs, sign_in, drive, backends) = tokio::join!(
         database::examine(&patient.database, patient.clock.as_ref()),
         blobs::examine(patient.blobs.as_ref()),
-        sign_in::examine(&patient.identity),
+        async {
+            match &patient.identity {
+                Some(identity) => sign_in::examine(identity).await,
+                None => Vec::new(),
+            }
+        },
         drive(&patient.drive),
-        comfyui::examine(&patient.backends),
+        async {
+            if with_worker {
+                comfyui::examine(&patient.backends).await
+            } else {
+                comfyui::examine_from_afar(&patient.backends).await
+            }
+        },
     );
     report.extend(database);
     report.extend(blobs);

@@ -9,18 +9,22 @@ use tokio::runtime::Handle;
 use super::{database_options, google_drive, open_backends, open_blobs};
 use crate::clock::{RandomIds, SystemClock};
 use crate::config::Mistakes;
-use crate::config::serve::ServeConfig;
+use crate::config::identity::IdentityConfig;
+use crate::config::work::WorkConfig;
 use crate::doctor::{Patient, PatientBackend};
 
-/// Builds what a server would stand on, for whoever looks at it.
+/// Builds what a server would stand on, for whoever looks at it; without `identity`, a worker alone.
 ///
 /// # Errors
 /// Everything that the adapters find wrong with their options.
-pub(crate) fn patient(config: ServeConfig, io: &Handle) -> Result<Patient, Mistakes> {
+pub(crate) fn patient(
+    work: WorkConfig,
+    identity: Option<IdentityConfig>,
+    io: &Handle,
+) -> Result<Patient, Mistakes> {
     let mut mistakes = Mistakes::default();
     let ids: Arc<dyn IdGen> = Arc::new(RandomIds);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let work = config.work;
     let folders: Vec<(String, PathBuf, u64)> = work
         .comfyui
         .backends
@@ -48,7 +52,7 @@ pub(crate) fn patient(config: ServeConfig, io: &Handle) -> Result<Patient, Mista
         blobs,
         backends: backends.collect(),
         drive,
-        identity: config.identity,
+        identity,
         clock,
     })
 }
