@@ -40,10 +40,10 @@ pub(crate) struct FileParameters {
     /// range, are answered with the whole.
     #[param(rename = "Range")]
     range: Option<String>,
-    /// The ETag that the range is of.
+    /// The `ETag` that the range is of.
     #[param(rename = "If-Range")]
     if_range: Option<String>,
-    /// The ETag that one has.
+    /// The `ETag` that one has.
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
 }

@@ -57,8 +57,8 @@ pub(crate) struct EventBody {
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}/events", operation_id = "followRun", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
-        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that one has; from the beginning without it.", pattern = "^[0-9]{1,18}$"),
-        ("last_event_id" = Option<i64>, Query, description = "The same, for clients that cannot send headers; the header counts where both are there.", minimum = 0, maximum = 9223372036854775807_i64),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that one has; from the beginning without it, or with an empty one.", pattern = "^[0-9]{0,18}$"),
+        ("last_event_id" = Option<i64>, Query, description = "The same, for clients that cannot send headers; the header counts where both are there.", minimum = 0, maximum = 9_223_372_036_854_775_807_i64),
         ("previews" = Option<u8>, Query, description = "1: also sends `preview` events (`content_type`, `image` in base64), the latest picture of what is being made. They have no id and do not come again.", minimum = 0, maximum = 1)),
     responses(
         (status = 200, description = "The events, one after another; the schema is of one.", body = EventBody, content_type = "text/event-stream"),

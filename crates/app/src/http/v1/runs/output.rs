@@ -16,7 +16,7 @@ use crate::http::query::Query;
 #[utoipa::path(get, path = "/api/v1/comfyui/runs/{id}/outputs/{index}", operation_id = "getRunOutput", tag = "runs",
     params(
         ("id" = Uuid, Path, description = "The run's id."),
-        ("index" = u32, Path, description = "The output's place among the run's outputs, from 0.", maximum = 4294967295_u32),
+        ("index" = u32, Path, description = "The output's place among the run's outputs, from 0.", maximum = 4_294_967_295_u32),
         FileParameters),
     responses(
         (status = 200, description = "The bytes.", content_type = "*/*",

@@ -13,7 +13,11 @@ use crate::http::openapi::ProblemResponse;
 
 /// How a request for a run is answered.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "describes what `accepted` and problems make")]
+#[expect(
+    dead_code,
+    clippy::large_enum_variant,
+    reason = "describes what `accepted` and problems make, and is never made itself"
+)]
 pub(crate) enum RunAccepted {
     /// The run waits for a worker.
     #[response(
