@@ -76,6 +76,42 @@ fn mistakes_are_told_without_the_secrets_in_them() {
 }
 
 #[test]
+fn every_secret_may_be_in_a_file() {
+    for (command, secrets) in [
+        (
+            "serve",
+            &[
+                "ATELIER_METRICS_TOKEN",
+                "COMFYUI_WEB_PASSWORD",
+                "COMFYUI_WEB_TOKEN",
+                "DATABASE_URL",
+                "GDOC_CLIENT",
+                "GDOC_TOKEN",
+                "GOOGLE_CLIENT_SECRET",
+                "MINIO_ACCESS_KEY",
+                "MINIO_SECRET_KEY",
+                "SUPABASE_JWT_SECRET",
+            ][..],
+        ),
+        ("migrate", &["ATELIER_APP_PASSWORD", "ATELIER_MIGRATE_URL"]),
+    ] {
+        let files: Vec<String> = secrets.iter().map(|name| format!("{name}_FILE")).collect();
+        let store = ("BLOB_URL", "s3://atelier");
+        let secrets = files.iter().map(|file| (file.as_str(), "/nowhere/secret"));
+        let variables: Vec<(&str, &str)> = secrets.chain([store]).collect();
+
+        let output = atelier(&[command], &variables);
+
+        assert!(!output.status.success());
+        let told = text(&output.stderr);
+        for file in &files {
+            let expected = format!("\n  {file}: `/nowhere/secret` cannot be read");
+            assert!(told.contains(&expected), "{expected} is not told:\n{told}");
+        }
+    }
+}
+
+#[test]
 fn a_file_of_backends_is_checked_with_all_else() {
     let file = backends_file(
         "[[backends]]\nname = \"gpu-1\"\nurl = \"http://gpu-1:hunter2@gpu\"\nloras_dir = \"/loras\"\n\

@@ -105,13 +105,15 @@ impl MigrateArguments {
     /// Checks the arguments.
     pub fn check(self, mistakes: &mut Mistakes) -> Option<MigrateConfig> {
         let given = mistakes.secret(self.migrate_url, &[MIGRATE_URL]);
+        let url = postgres_url(MIGRATE_URL, given, mistakes);
+        let app_password = mistakes.secret(self.app_password, &[APP_PASSWORD]);
         Some(MigrateConfig {
             database: DatabaseConfig {
-                url: postgres_url(MIGRATE_URL, given, mistakes)?,
+                url: url?,
                 root_certificate: self.database_root_certificate,
                 connections: 1,
             },
-            app_password: mistakes.secret(self.app_password, &[APP_PASSWORD]),
+            app_password,
         })
     }
 }

@@ -1,6 +1,5 @@
 //! `atelier doctor`: looks at everything that a server needs, and says what is wrong with it and how
 //! to mend it.
-#![expect(clippy::doc_markdown, reason = "clap prints these texts as they stand")]
 
 mod blobs;
 mod comfyui;
