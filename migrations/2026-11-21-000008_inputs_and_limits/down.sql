@@ -1,3 +1,15 @@
+create or replace function atelier.are_tags(tags text[]) returns boolean
+language sql immutable parallel safe set search_path = '' as $function$
+  select cardinality(tags) <= 32
+    and coalesce(array_ndims(tags), 1) = 1
+    and not exists (
+      select from unnest(tags) as tag
+      where tag is null
+        or char_length(tag) > 64
+        or tag ~ '[\u0001-\u001f\u007f-\u009f,]'
+        or tag !~ '[^\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+    )
+$function$;
 drop function atelier.queue_figures();
 drop function atelier.usage();
 drop index public.comfyui_workflow_runs_oldest_idx;

@@ -347,3 +347,27 @@ language sql stable set search_path = '' as $function$
 $function$;
 revoke all on function atelier.queue_figures() from public;
 grant execute on function atelier.queue_figures() to service_role;
+
+-- ------------------------------------------------------------------------------------------------------------ tags
+
+-- As before, in a language whose plans are kept: it is asked for every row that is written.
+create or replace function atelier.are_tags(tags text[]) returns boolean
+language plpgsql immutable parallel safe set search_path = '' as $function$
+declare
+  tag text;
+begin
+  if cardinality(tags) > 32 or coalesce(array_ndims(tags), 1) <> 1 then
+    return false;
+  end if;
+  foreach tag in array tags loop
+    if tag is null
+      or char_length(tag) > 64
+      or tag ~ '[\u0001-\u001f\u007f-\u009f,]'
+      or tag !~ '[^\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+    then
+      return false;
+    end if;
+  end loop;
+  return true;
+end
+$function$;
