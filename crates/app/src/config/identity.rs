@@ -269,6 +269,7 @@ mod tests {
         mistakes.check(config).map_err(|all| all.to_string())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "every argument may be missing")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }

@@ -220,11 +220,14 @@ mod tests {
         assert_eq!(faults(&healthy(), Duration::from_millis(3)), []);
     }
 
+    /// Breaks one thing.
+    type Spoil = fn(&mut PgDiagnosis);
+
     #[test]
     fn every_fault_is_a_finding_of_its_own() {
         let names = || vec!["comfyui_workflows".to_owned()];
         let broken = Verdict::Failed;
-        let spoil: [(fn(&mut PgDiagnosis), &str, Verdict); 11] = [
+        let spoil: [(Spoil, &str, Verdict); 11] = [
             (|found| found.version_number = 140_011, "database", broken),
             (
                 |found| found.encrypted = false,

@@ -8,7 +8,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest};
 use atelier_domain::ids::UserId;
 use governor::clock::{Clock as _, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
@@ -60,13 +60,14 @@ impl RateLimits {
     /// # Errors
     /// `too-many-requests` with the time after which the next one is taken.
     pub(crate) fn take(&self, person: UserId, request: &HttpRequest) -> Result<(), Problem> {
-        if self.taken.fetch_add(1, Ordering::Relaxed) % REQUESTS_BETWEEN_CLEANINGS == 0 {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        if taken.is_multiple_of(REQUESTS_BETWEEN_CLEANINGS) {
             self.people.retain_recent();
         }
         let outcome = self.people.check_key(&person);
         let requests = outcome
             .as_ref()
-            .map_or(0, |state| state.remaining_burst_capacity());
+            .map_or(0, StateSnapshot::remaining_burst_capacity);
         request.extensions_mut().insert(Left {
             quota: self.per_minute,
             requests,

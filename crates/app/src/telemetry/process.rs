@@ -125,7 +125,8 @@ mod tests {
 
         let stat = Stat::parse(&text).expect("it is well-formed");
 
-        assert!((stat.cpu_seconds * clock_ticks_per_second() as f64 - 29.0).abs() < 1e-6);
+        let per_second = u32::try_from(clock_ticks_per_second()).expect("there are few");
+        assert!((stat.cpu_seconds * f64::from(per_second) - 29.0).abs() < 1e-6);
         assert_eq!(stat.resident_bytes, 24 * page_size() as u64);
     }
 }

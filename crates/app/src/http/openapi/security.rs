@@ -38,12 +38,10 @@ fn scope(path: &str, reads: bool) -> Option<Scope> {
     let mut segments = path.trim_start_matches('/').split('/');
     let (collection, _id, action) = (segments.next(), segments.next(), segments.next());
     Some(match (collection?, action, reads) {
-        ("workflows", Some("run"), _) => Scope::RunsWrite,
-        ("workflows", Some("runs"), _) => Scope::RunsRead,
+        ("workflows", Some("run"), _) | ("runs" | "inputs", _, false) => Scope::RunsWrite,
+        ("workflows", Some("runs"), _) | ("runs" | "inputs" | "usage", _, true) => Scope::RunsRead,
         ("workflows", _, true) => Scope::WorkflowsRead,
         ("workflows", _, false) => Scope::WorkflowsWrite,
-        ("runs" | "inputs" | "usage", _, true) => Scope::RunsRead,
-        ("runs" | "inputs", _, false) => Scope::RunsWrite,
         // Who sends pieces asks how far they are.
         ("loras", _, true) if !path.starts_with("/loras/uploads") => Scope::LorasRead,
         ("loras", _, _) => Scope::LorasWrite,
