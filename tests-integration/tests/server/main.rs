@@ -15,6 +15,7 @@ mod bad_loras;
 mod bad_tokens;
 mod commands;
 mod crash;
+mod doors;
 mod health;
 mod house;
 mod input_pictures;
