@@ -70,7 +70,9 @@ impl Scene {
     async fn warm() -> Self {
         let site = Site::new(ATELIER).await.on_s3();
         let drive = DriveDouble::start().expect("there is a free port");
-        let server = with_drive(site.setup(), &drive).start();
+        // As in the image: what threads freed is not kept by each of them.
+        let setup = site.setup().with("MALLOC_ARENA_MAX", "2");
+        let server = with_drive(setup, &drive).start();
         let client = server.client();
         client.add_lora("small.safetensors", 1).await;
         let small = LoraFile::small(2);
