@@ -7,8 +7,8 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderMap,
+    HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
@@ -74,7 +74,9 @@ fn trace(span: &Span, outcome: &Result<ServiceResponse<BoxBody>, Error>) {
 
 /// Whoever shows the headers shows no credential.
 fn hide_secrets(headers: &mut HeaderMap) {
-    for name in [AUTHORIZATION, ACCESS_ASSERTION].iter().chain(&LENT_TOKENS) {
+    // The cookie of Cloudflare Access is a credential too.
+    let credentials = [AUTHORIZATION, ACCESS_ASSERTION, COOKIE];
+    for name in credentials.iter().chain(&LENT_TOKENS) {
         if let Some(value) = headers.get_mut(name) {
             value.set_sensitive(true);
         }
