@@ -19,7 +19,7 @@ use std::collections::HashMap;
 
 use atelier_domain::ids::UserId;
 
-use super::{Mistakes, Secret, is_secret_given, or_variables};
+use super::{Mistakes, Secret, comma_separated, is_secret_given, or_variables};
 
 pub(crate) const SECRET: &str = "SUPABASE_JWT_SECRET";
 pub(crate) const JWKS_URL: &str = "SUPABASE_JWKS_URL";
@@ -183,7 +183,7 @@ impl IdentityArguments {
     )]
     fn access(&self, mistakes: &mut Mistakes) -> Option<Option<AccessConfig>> {
         let team_domain = or_variables(self.cf_access_team_domain.clone(), &[]);
-        let audiences = list(self.cf_access_aud.clone());
+        let audiences = comma_separated(self.cf_access_aud.clone());
         let provision = self.provision(mistakes);
         let services = self.services(mistakes);
         match (team_domain, audiences.is_empty()) {
@@ -222,7 +222,7 @@ impl IdentityArguments {
     }
 
     fn services(&self, mistakes: &mut Mistakes) -> Option<HashMap<String, UserId>> {
-        let pairs = list(self.cf_access_service_tokens.clone());
+        let pairs = comma_separated(self.cf_access_service_tokens.clone());
         let read = pairs.iter().map(|pair| {
             let (client_id, user_id) = pair.split_once('=')?;
             let user_id = user_id.trim().parse().ok()?;
@@ -237,15 +237,6 @@ impl IdentityArguments {
         }
         services
     }
-}
-
-fn list(given: Option<String>) -> Vec<String> {
-    let given = or_variables(given, &[]).unwrap_or_default();
-    let items = given.split(',').map(str::trim);
-    items
-        .filter(|item| !item.is_empty())
-        .map(str::to_owned)
-        .collect()
 }
 
 fn yes_or_no(

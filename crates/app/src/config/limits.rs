@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use atelier_domain::usage::Quotas;
 use url::Url;
 
-use super::{Mistakes, or_variables};
+use super::{Mistakes, comma_separated, or_variables};
 
 const RATE_LIMIT: &str = "ATELIER_RATE_LIMIT";
 const LORA_BYTES: &str = "ATELIER_MAX_LORA_BYTES_PER_USER";
@@ -106,13 +106,7 @@ fn bytes(
 }
 
 fn origins(mistakes: &mut Mistakes, given: Option<String>) -> Option<Vec<String>> {
-    let given = or_variables(given, &[]).unwrap_or_default();
-    let origins: Vec<String> = given
-        .split(',')
-        .map(str::trim)
-        .filter(|origin| !origin.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let origins = comma_separated(given);
     let is_origin = |origin: &&String| {
         origin.as_str() == "*"
             || Url::parse(origin).is_ok_and(|url| {

@@ -164,6 +164,16 @@ pub(crate) fn or_variables(given: Option<String>, others: &[&str]) -> Option<Str
         .find(|value| !value.is_empty())
 }
 
+/// The items of a list that is separated by commas, none of them empty.
+fn comma_separated(given: Option<String>) -> Vec<String> {
+    let given = or_variables(given, &[]).unwrap_or_default();
+    let items = given.split(',').map(str::trim);
+    items
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
