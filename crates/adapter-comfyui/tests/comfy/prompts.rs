@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use atelier_comfyui::ComfyOptions;
 use atelier_comfyui_sim::Version;
 use atelier_domain::output::{BackendFolder, BackendOutputContent};
 use atelier_domain::ports::{ComfyClient, ComfyError, PromptOutcome, PromptState};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::support::{
-    on_both_versions, quick_graph, sampling_graph, submission, world, world_with,
+    client, on_both_versions, quick_graph, sampling_graph, submission, world, world_with,
 };
 
 on_both_versions!(
@@ -23,7 +25,6 @@ on_both_versions!(
     a_lost_answer_is_no_lost_prompt,
     a_history_that_comes_late_is_waited_for,
     a_restart_forgets_prompts,
-    a_backend_that_is_down_is_unreachable,
     a_failing_backend_is_a_server_error,
     a_prompt_too_large_is_a_rejection,
     odd_extra_data_does_no_harm,
@@ -243,25 +244,6 @@ async fn a_restart_forgets_prompts(version: Version) {
     assert_eq!(world.state(&prompt_id).await, PromptState::Unknown);
 }
 
-async fn a_backend_that_is_down_is_unreachable(version: Version) {
-    let world = world(version).await;
-    let comfy = world.comfy.clone();
-    world.simulator.stop().await;
-
-    for error in [
-        comfy
-            .submit(submission(&quick_graph("x"), "c"))
-            .await
-            .map(drop)
-            .unwrap_err(),
-        comfy.prompt_state("x").await.map(drop).unwrap_err(),
-        comfy.information().await.map(drop).unwrap_err(),
-        comfy.connect_events().await.map(drop).unwrap_err(),
-    ] {
-        assert!(matches!(error, ComfyError::Unreachable(_)), "{error:?}");
-    }
-}
-
 async fn a_failing_backend_is_a_server_error(version: Version) {
     let world = world(version).await;
     world
@@ -347,4 +329,28 @@ async fn a_jobs_api_out_of_order_is_done_without() {
         world.state(&prompt_id).await,
         PromptState::Finished(_)
     ));
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_unreachable() {
+    // Bound, so that nobody else gets the port, and not listening.
+    let port = TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let comfy = client(ComfyOptions {
+        base_url: format!("http://{}", port.local_addr().unwrap()),
+        ..ComfyOptions::default()
+    });
+
+    for error in [
+        comfy
+            .submit(submission(&quick_graph("x"), "c"))
+            .await
+            .map(drop)
+            .unwrap_err(),
+        comfy.prompt_state("x").await.map(drop).unwrap_err(),
+        comfy.information().await.map(drop).unwrap_err(),
+        comfy.connect_events().await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, ComfyError::Unreachable(_)), "{error:?}");
+    }
 }
