@@ -22,10 +22,6 @@ use crate::tally::Tally;
 /// How long a restart that was asked for over HTTP waits, so that its answer gets out.
 const RESTART_PAUSE: Duration = Duration::from_millis(30);
 
-/// How often, and how far apart, the old port is asked for again after a restart.
-const BIND_ATTEMPTS: u32 = 100;
-const BIND_PAUSE: Duration = Duration::from_millis(20);
-
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -69,6 +65,8 @@ struct Core {
     faults: FaultsHandle,
     tally: Arc<Tally>,
     address: SocketAddr,
+    /// Bound to the address and never listening: while no process has the port, connections are refused and nobody else gets it.
+    _reservation: TcpSocket,
     process: Mutex<Option<Process>>,
 }
 
@@ -112,19 +110,19 @@ impl Simulator {
             .parse()
             .map_err(|_no_address| StartError::Address(options.listen.clone()))?;
         make_folders(&options)?;
-        let listener = listen(asked).map_err(|source| StartError::Listen {
+        let taken = |source| StartError::Listen {
             address: asked,
             source,
-        })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: asked,
-            source,
-        })?;
+        };
+        let reservation = bind(asked).map_err(taken)?;
+        let address = reservation.local_addr().map_err(taken)?;
+        let listener = listen(address).map_err(taken)?;
         let core = Arc::new(Core {
             faults: FaultsHandle::new(options.faults.clone()),
             options: Arc::new(options),
             tally: Arc::default(),
             address,
+            _reservation: reservation,
             process: Mutex::new(None),
         });
         *core.process.lock().await = Some(core.spawn(listener)?);
@@ -162,7 +160,7 @@ impl Simulator {
     ///
     /// # Errors
     ///
-    /// [`StartError::Listen`] if somebody else took the port meanwhile.
+    /// [`StartError::Listen`] if the port cannot be had again, which is not expected: it stays reserved meanwhile.
     pub async fn restart(&self) -> Result<(), StartError> {
         self.core.restart().await
     }
@@ -193,20 +191,10 @@ impl Core {
         }
         make_folders(&self.options)?;
         tokio::time::sleep(self.options.restart_downtime).await;
-        let mut attempt = 1;
-        let listener = loop {
-            match listen(self.address) {
-                Ok(listener) => break listener,
-                Err(source) if attempt == BIND_ATTEMPTS => {
-                    return Err(StartError::Listen {
-                        address: self.address,
-                        source,
-                    });
-                }
-                Err(_still_taken) => tokio::time::sleep(BIND_PAUSE).await,
-            }
-            attempt += 1;
-        };
+        let listener = listen(self.address).map_err(|source| StartError::Listen {
+            address: self.address,
+            source,
+        })?;
         let mut process = self.process.lock().await;
         *process = Some(self.spawn(listener)?);
         Ok(())
@@ -281,8 +269,8 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
     })
 }
 
-/// Opens a port, even if connections of the previous process are still being closed.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes a port, even if connections of the previous process are still being closed.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -290,5 +278,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address)?.listen(BACKLOG)
 }
