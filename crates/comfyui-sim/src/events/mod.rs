@@ -5,7 +5,7 @@ mod session;
 mod sockets;
 
 pub(crate) use publisher::{Audience, Publisher};
-pub(crate) use session::serve;
+pub(crate) use session::Session;
 pub(crate) use sockets::Sockets;
 
 use axum::extract::ws::Message;

@@ -9,30 +9,64 @@ use futures_util::stream::SplitStream;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::sockets::Socket;
+use super::sockets::{Socket, Upgrading};
 use super::text_frame;
 use crate::gate::Scissors;
 use crate::instance::Instance;
 
-/// Greets the client, then listens until it goes away or the connection is cut.
-pub(crate) async fn serve(
+/// A client that asked for a socket.
+pub(crate) struct Session {
+    registration: Registration,
+    socket: Arc<Socket>,
+    upgrading: Upgrading,
+}
+
+/// Ends with the session, even with one that never got a socket.
+struct Registration {
     instance: Arc<Instance>,
     client_id: String,
-    websocket: WebSocket,
-    scissors: Scissors,
-) {
-    let (sink, stream) = websocket.split();
-    let socket = Arc::new(Socket::new(sink, instance.faults.clone()));
-    instance.sockets.register(&client_id, Arc::clone(&socket));
-    let listening = async {
-        greet(&instance, &client_id, &socket).await;
-        listen(&instance, &client_id, &socket, stream).await;
-    };
-    tokio::select! {
-        () = listening => {}
-        () = cut_in_time(&instance) => scissors.cut(),
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.instance.sockets.deregister(&self.client_id);
     }
-    instance.sockets.deregister(&client_id);
+}
+
+impl Session {
+    /// Registers the client before it knows that it has a socket: a prompt that it submits at once finds it, as with the real server,
+    /// whose one thread does both without a pause.
+    pub(crate) async fn register(instance: Arc<Instance>, client_id: String) -> Self {
+        let (socket, upgrading) = Socket::upgrading(instance.faults.clone()).await;
+        let socket = Arc::new(socket);
+        instance.sockets.register(&client_id, Arc::clone(&socket));
+        Self {
+            registration: Registration {
+                instance,
+                client_id,
+            },
+            socket,
+            upgrading,
+        }
+    }
+
+    /// Greets the client, then listens until it goes away or the connection is cut.
+    pub(crate) async fn serve(self, websocket: WebSocket, scissors: Scissors) {
+        let Registration {
+            instance,
+            client_id,
+        } = &self.registration;
+        let (sink, stream) = websocket.split();
+        self.upgrading.finish(sink);
+        let listening = async {
+            greet(instance, client_id, &self.socket).await;
+            listen(instance, client_id, &self.socket, stream).await;
+        };
+        tokio::select! {
+            () = listening => {}
+            () = cut_in_time(instance) => scissors.cut(),
+        }
+    }
 }
 
 async fn greet(instance: &Instance, client_id: &str, socket: &Socket) {

@@ -7,23 +7,38 @@ use axum::extract::ws::{Message, WebSocket};
 use futures_util::SinkExt as _;
 use futures_util::stream::SplitSink;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::publisher::Audience;
 use crate::faults::FaultsHandle;
 
+type Sink = SplitSink<WebSocket, Message>;
+
 /// The sending half of a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    sink: tokio::sync::Mutex<SplitSink<WebSocket, Message>>,
+    /// Nothing before the upgrade is through, and for ever if it fails.
+    sink: Arc<tokio::sync::Mutex<Option<Sink>>>,
     faults: FaultsHandle,
 }
 
+/// The upgrade of a connection: what is sent to its socket waits until it is through.
+#[derive(Debug)]
+pub(crate) struct Upgrading(OwnedMutexGuard<Option<Sink>>);
+
+impl Upgrading {
+    /// The upgrade is through, and the client hears what has waited.
+    pub(crate) fn finish(mut self, sink: Sink) {
+        *self.0 = Some(sink);
+    }
+}
+
 impl Socket {
-    pub(crate) fn new(sink: SplitSink<WebSocket, Message>, faults: FaultsHandle) -> Self {
-        Self {
-            sink: tokio::sync::Mutex::new(sink),
-            faults,
-        }
+    /// A socket of a connection that is not upgraded yet.
+    pub(crate) async fn upgrading(faults: FaultsHandle) -> (Self, Upgrading) {
+        let sink = Arc::new(tokio::sync::Mutex::new(None));
+        let held = Arc::clone(&sink).lock_owned().await;
+        (Self { sink, faults }, Upgrading(held))
     }
 
     /// Sends a frame and waits until the operating system has taken it all. A dead socket takes everything.
@@ -31,7 +46,9 @@ impl Socket {
         if self.faults.current().deaf_sockets {
             return;
         }
-        if let Err(error) = self.sink.lock().await.send(frame).await {
+        let mut sink = self.sink.lock().await;
+        let Some(sink) = sink.as_mut() else { return };
+        if let Err(error) = sink.send(frame).await {
             tracing::debug!("a frame could not be sent: {error}");
         }
     }

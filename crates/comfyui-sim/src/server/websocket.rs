@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::reply;
 use super::request::{Parameters, upgrade};
-use crate::events;
+use crate::events::Session;
 use crate::gate::Scissors;
 use crate::instance::Instance;
 
@@ -28,12 +28,10 @@ pub(super) async fn open(
     };
     match upgrade(request).await {
         Some(upgrade) => {
-            let instance = Arc::clone(instance);
+            let session = Session::register(Arc::clone(instance), client_id).await;
             upgrade
                 .max_message_size(MAX_MESSAGE_BYTES)
-                .on_upgrade(move |websocket| {
-                    events::serve(instance, client_id, websocket, scissors)
-                })
+                .on_upgrade(move |websocket| session.serve(websocket, scissors))
         }
         None => reply::text(
             StatusCode::BAD_REQUEST,
