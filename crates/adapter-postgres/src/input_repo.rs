@@ -127,7 +127,7 @@ impl InputRepo for PgInputRepo {
             .bind::<BigInt, _>(i64::from(input.width))
             .bind::<BigInt, _>(i64::from(input.height))
             .bind::<Text, _>(input.comfyui_path.as_str().to_owned())
-            .bind::<Text, _>(input.blob_key)
+            .bind::<Text, _>(input.blob_key.to_string())
             .bind::<Timestamptz, _>(input.created_at);
         let row: InputRow = self
             .store

@@ -1,7 +1,7 @@
 //! Rows of input files, and what they mean to the domain.
 
 use atelier_domain::input::{Input, InputFilename, InputFormat, InputPath};
-use atelier_domain::ports::RepoError;
+use atelier_domain::ports::{BlobKey, RepoError};
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text, Timestamptz, Uuid as SqlUuid};
@@ -65,7 +65,7 @@ impl TryFrom<InputRow> for Input {
             height: u32::try_from(row.height).map_err(|_bad| broken("height"))?,
             comfyui_path: InputPath::parse(&row.comfyui_path)
                 .ok_or_else(|| broken("comfyui_path"))?,
-            blob_key: row.blob_key,
+            blob_key: BlobKey::parse(row.blob_key).map_err(|_bad| broken("blob_key"))?,
             created_at: row.created_at,
         })
     }

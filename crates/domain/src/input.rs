@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::digest::Sha256Digest;
 use crate::ids::{InputId, UserId};
 use crate::page::Cursor;
+use crate::ports::BlobKey;
 
 /// Kinds of pictures that are taken, told by their content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +69,7 @@ pub struct Input {
     /// Where it stands in a backend's input folder.
     pub comfyui_path: InputPath,
     /// Where its bytes are in the blob store.
-    pub blob_key: String,
+    pub blob_key: BlobKey,
     /// When it was uploaded.
     pub created_at: DateTime<Utc>,
 }

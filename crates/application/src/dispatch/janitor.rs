@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use atelier_domain::input::Input;
 use atelier_domain::lora::Lora;
-use atelier_domain::ports::{BlobKey, FinishedUpload, QueueError};
+use atelier_domain::ports::{FinishedUpload, QueueError};
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -204,10 +204,7 @@ impl Janitor {
 
     /// The row goes last, as above.
     async fn clean_input(&self, input: &Input) -> Result<(), CleaningError> {
-        // A key that is none names no object.
-        if let Ok(key) = BlobKey::parse(input.blob_key.as_str()) {
-            self.shared.blobs.delete(&key).await?;
-        }
+        self.shared.blobs.delete(&input.blob_key).await?;
         self.shared.inputs.forget(input.id).await?;
         tracing::info!(input.id = %input.id, "cleaned a picture away");
         Ok(())

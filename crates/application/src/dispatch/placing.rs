@@ -7,8 +7,7 @@ use atelier_domain::graph::{FileInput, FileValue, PromptGraph};
 use atelier_domain::ids::UserId;
 use atelier_domain::input::{Input, InputName, InputPath};
 use atelier_domain::ports::{
-    BlobError, BlobKey, BlobStore, ByteStream, ComfyClient, ComfyError, LoraCatalogue,
-    ReleaseReason, Source,
+    BlobError, BlobStore, ByteStream, ComfyClient, ComfyError, LoraCatalogue, ReleaseReason, Source,
 };
 use atelier_domain::run::RunPhase;
 use futures_util::StreamExt as _;
@@ -178,9 +177,8 @@ async fn place(
     blobs: &dyn BlobStore,
     input: &Input,
 ) -> Result<(), PlacingError> {
-    let key = BlobKey::parse(input.blob_key.as_str())
-        .map_err(|error| PlacingError::Blob(BlobError::Backend(error.into())))?;
-    let reader = blobs.reader(&key, None).await.map_err(blob_trouble)?;
+    let reader = blobs.reader(&input.blob_key, None).await;
+    let reader = reader.map_err(blob_trouble)?;
     if reader.size_bytes != input.size_bytes {
         return Err(PlacingError::Gone);
     }

@@ -66,8 +66,7 @@ impl UploadInput {
             UploadInputError::Invalid(vec![Violation::new("/file", detail)])
         })?;
         let id = InputId::new(self.ids.new_id());
-        let key = BlobKey::parse(format!("user-{}/inputs/{id}", actor.user_id()))
-            .map_err(|error| BlobError::Backend(error.into()))?;
+        let key = BlobKey::of_input(actor.user_id(), id);
         let writer = self.blobs.writer(&key).await?;
         Ok(InputUpload {
             parts: self.clone(),
@@ -235,7 +234,7 @@ fn input(
         width: received.width,
         height: received.height,
         comfyui_path: InputPath::of(owner, &received.sha256, received.format),
-        blob_key: key.to_string(),
+        blob_key: key.clone(),
         created_at: parts.clock.now(),
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use crate::ids::{InputId, UserId};
 use crate::lora::LoraPath;
 use crate::ports::{ByteStream, Source};
 
@@ -45,6 +46,11 @@ impl BlobKey {
     /// The key of a LoRA's first bytes: a file name keeps all the rules.
     pub(crate) fn of_lora(path: &LoraPath) -> Self {
         Self(path.blob_key())
+    }
+
+    /// The key of an uploaded picture.
+    pub fn of_input(owner: UserId, input: InputId) -> Self {
+        Self(format!("user-{owner}/inputs/{input}"))
     }
 
     /// The key itself.

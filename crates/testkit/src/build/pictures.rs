@@ -1,6 +1,7 @@
 use atelier_domain::actor::Actor;
 use atelier_domain::ids::InputId;
 use atelier_domain::input::{Input, InputFilename, InputFormat, InputPath};
+use atelier_domain::ports::BlobKey;
 
 use super::{next_time, sha256_of};
 use crate::random_id;
@@ -20,7 +21,7 @@ pub fn an_input(owner: &Actor, filename: &str, bytes: &[u8]) -> Input {
         width: 64,
         height: 32,
         comfyui_path: InputPath::of(user_id, &sha256, format),
-        blob_key: format!("user-{user_id}/inputs/{id}"),
+        blob_key: BlobKey::of_input(user_id, id),
         created_at: next_time(),
     }
 }

@@ -278,10 +278,7 @@ impl LoraRepo for FakeLoraRepo {
                 .loras
                 .values()
                 .any(|row| row.has_object && row.lora.blob_key == *key),
-            BlobOwner::Input(key) => state
-                .inputs
-                .values()
-                .any(|row| row.input.blob_key == key.as_str()),
+            BlobOwner::Input(key) => state.inputs.values().any(|row| row.input.blob_key == *key),
             BlobOwner::Upload(id) => state.uploads.contains_key(id),
             BlobOwner::Run(user, run) => state
                 .runs

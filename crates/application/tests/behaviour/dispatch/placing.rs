@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use atelier_domain::graph::{ClassPattern, NodePolicy};
-use atelier_domain::ports::{BlobKey, BlobStore as _, InputRepo as _, LoraCatalogue};
+use atelier_domain::ports::{BlobStore as _, InputRepo as _, LoraCatalogue};
 use atelier_domain::run::{RunFailureCode, RunStatus};
 use atelier_testkit::{PromptScript, ScriptedComfy, Then, wait_until};
 use bytes::Bytes;
@@ -66,9 +66,8 @@ async fn a_picture_that_was_deleted_while_its_run_waited_is_still_there_for_it()
 
     assert_eq!(run.status, RunStatus::Completed);
     assert!(house.comfy.inputs().contains_key(&input.comfyui_path));
-    let key = BlobKey::parse(input.blob_key.as_str()).unwrap();
     wait_until("the cleaning", LONG, async || {
-        house.blobs.bytes_of(&key).is_none()
+        house.blobs.bytes_of(&input.blob_key).is_none()
     })
     .await;
     worker.stop().await;
@@ -78,8 +77,7 @@ async fn a_picture_that_was_deleted_while_its_run_waited_is_still_there_for_it()
 async fn a_picture_whose_bytes_are_gone_fails_the_run() {
     let house = House::new();
     let input = house.picture("cat.png", 1).await;
-    let key = BlobKey::parse(input.blob_key.as_str()).unwrap();
-    house.blobs.delete(&key).await.unwrap();
+    house.blobs.delete(&input.blob_key).await.unwrap();
 
     let run = house.execute(&loading("cat.png")).await;
 

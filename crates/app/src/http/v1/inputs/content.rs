@@ -1,7 +1,6 @@
 //! `GET /inputs/{id}/content`
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use atelier_domain::ports::BlobKey;
 
 use crate::http::api::Api;
 use crate::http::auth::ReadsRuns;
@@ -41,9 +40,8 @@ pub(crate) async fn handler(
     let ports = api.ports();
     let input = ports.inputs.get(&actor, path.id()?).await?;
     let input = input.ok_or_else(Problem::input_not_found)?;
-    let key = BlobKey::parse(input.blob_key.as_str()).map_err(Problem::internal)?;
     let download = Download {
-        key: &key,
+        key: &input.blob_key,
         size_bytes: input.size_bytes,
         sha256: input.sha256,
         content_type: input.format.content_type(),
