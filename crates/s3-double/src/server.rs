@@ -54,7 +54,10 @@ impl S3Double {
         std::fs::create_dir(folder.path().join(BUCKET))?;
         let files = s3s_fs::FileSystem::new(folder.path())
             .map_err(|error| io::Error::other(format!("the folder cannot be served: {error:?}")))?;
-        let mut builder = S3ServiceBuilder::new(LongKeys { files });
+        let mut builder = S3ServiceBuilder::new(LongKeys {
+            files,
+            root: folder.path().to_owned(),
+        });
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let gate = Gate::new();
         let front = Front {
