@@ -10,11 +10,13 @@
 //! It is `s3s-fs` with three of its holes closed
 //! (`reference/components.md` section B.3): a bucket that does not exist is
 //! refused, a conditional PUT is atomic, and keys may be as long as S3's. What
-//! is left: `f` and `f/g` cannot both be objects.
+//! is left: `f` and `f/g` cannot both be objects. Large objects come and go at
+//! the pace of a server that is meant for them.
 
 mod counting;
 mod gate;
 mod long_keys;
+mod multipart;
 mod server;
 
 pub use gate::Gate;

@@ -14,7 +14,10 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result};
 use s3s_fs::FileSystem;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
+
+use crate::multipart::Assembly;
 
 /// `s3s-fs` makes file names out of whole keys, base64 and more around them.
 const LONGEST_KEY_BYTES: usize = 120;
@@ -67,6 +70,31 @@ macro_rules! with_stored_key {
                 self.files.$method(request).await
             })+
 
+            async fn complete_multipart_upload(
+                &self,
+                mut request: S3Request<CompleteMultipartUploadInput>,
+            ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+                stored(&mut request.input.key);
+                let Some(assembly) = Assembly::of(&self.root, &request.input) else {
+                    return self.files.complete_multipart_upload(request).await;
+                };
+                let e_tag = spawn_blocking(|| assembly.put_together()).await;
+                let e_tag = e_tag
+                    .map_err(S3Error::internal_error)?
+                    .map_err(S3Error::internal_error)?;
+                let ended = request.map_input(|input| AbortMultipartUploadInput {
+                    bucket: input.bucket,
+                    key: input.key,
+                    upload_id: input.upload_id,
+                    ..AbortMultipartUploadInput::default()
+                });
+                self.files.abort_multipart_upload(ended).await?;
+                Ok(S3Response::new(CompleteMultipartUploadOutput {
+                    e_tag: Some(e_tag),
+                    ..CompleteMultipartUploadOutput::default()
+                }))
+            }
+
             async fn get_object(
                 &self,
                 mut request: S3Request<GetObjectInput>,
@@ -108,7 +136,6 @@ macro_rules! with_stored_key {
 
 with_stored_key! {
     abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput,
-    complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput,
     create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput,
     delete_object: DeleteObjectInput -> DeleteObjectOutput,
     head_object: HeadObjectInput -> HeadObjectOutput,
