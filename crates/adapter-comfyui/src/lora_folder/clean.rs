@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::Directory;
 use super::part::{live_parts, user_folders};
-use super::record::{Record, Records, found};
+use super::record::{Lock, Record, Records, found};
 use super::verify::{digest_of, record_anew};
 
 /// Our files, as recorded.
@@ -54,7 +54,7 @@ pub(super) fn evict(folder: &Directory, seen: &InstalledLora) -> io::Result<bool
     let Some(records) = Records::open(folder)? else {
         return is_absent(folder, path);
     };
-    let _lock = records.lock()?;
+    let lock = records.lock()?;
     let Some(record) = records.read(path)? else {
         return is_absent(folder, path);
     };
@@ -64,7 +64,7 @@ pub(super) fn evict(folder: &Directory, seen: &InstalledLora) -> io::Result<bool
     if !may_go && !is_absent(folder, path)? {
         return Ok(false);
     }
-    forget(folder, &records, path, may_go)?;
+    forget(&lock, folder, &records, path, may_go)?;
     Ok(true)
 }
 
@@ -107,11 +107,11 @@ pub(super) fn remove(
         return Ok(());
     };
     if record.fits(folder, path)? || is_absent(folder, path)? {
-        return forget(folder, &records, path, true);
+        return forget(&lock, folder, &records, path, true);
     }
     drop(lock);
     let unchanged = rehashed(folder, path, &record, gone)?;
-    let _lock = records.lock()?;
+    let lock = records.lock()?;
     if records.read(path)? != Some(record) {
         // Somebody else has installed it or taken care of it meanwhile.
         return Ok(());
@@ -120,7 +120,7 @@ pub(super) fn remove(
         Some(mark) => Record { mark, ..record }.fits(folder, path)?,
         None => false,
     };
-    forget(folder, &records, path, is_ours)
+    forget(&lock, folder, &records, path, is_ours)
 }
 
 /// The new mark of a file that still has the recorded bytes.
@@ -152,8 +152,9 @@ fn is_absent(folder: &Directory, path: &LoraPath) -> io::Result<bool> {
     })
 }
 
-/// Removes a record, and its file if that is ours. Under the lock.
+/// Removes a record, and its file if that is ours.
 fn forget(
+    lock: &Lock,
     folder: &Directory,
     records: &Records,
     path: &LoraPath,
@@ -166,21 +167,21 @@ fn forget(
         }
         folder.remove_if_empty(&path.folder())?;
     }
-    records.remove(path)
+    records.remove(lock, path)
 }
 
 /// Removes what installs that broke off left behind, and what is recorded of
 /// files that are gone.
 pub(super) fn sweep(folder: &Directory) -> io::Result<()> {
     let records = Records::open_or_make(folder)?;
-    let _lock = records.lock()?;
-    live_parts(folder)?;
+    let lock = records.lock()?;
+    live_parts(&lock, folder)?;
     for (path, _) in records.all()? {
         if is_absent(folder, &path).unwrap_or(false) {
-            records.remove(&path)?;
+            records.remove(&lock, &path)?;
         }
     }
-    records.sweep()?;
+    records.sweep(&lock)?;
     for (name, _) in user_folders(folder)? {
         folder.remove_if_empty(&name)?;
     }

@@ -10,10 +10,8 @@ use rustix::fs::{Access, access};
 use tokio_util::sync::CancellationToken;
 
 use super::clean::{adopt, evict, installed, remove, sweep, unrecorded};
-use super::directory::Directory;
 use super::install::install;
-use super::record::Records;
-use super::room::{free_bytes, ours_bytes};
+use super::room::usage;
 use super::root::{LoraFolderOptions, Root};
 use super::verify::is_verified;
 
@@ -101,15 +99,7 @@ impl LoraFolder for MountedLoraFolder {
 
     async fn usage(&self) -> Result<FolderUsage, LoraFolderError> {
         let options = self.root.0.clone();
-        self.root
-            .work(move |folder| {
-                Ok(FolderUsage {
-                    ours_bytes: counted(folder)?,
-                    free_bytes: free_bytes(folder, &options)?,
-                    quota_bytes: options.quota_bytes,
-                })
-            })
-            .await
+        self.root.work(move |folder| usage(folder, &options)).await
     }
 
     async fn check(&self) -> Result<(), LoraFolderError> {
@@ -121,13 +111,4 @@ impl LoraFolder for MountedLoraFolder {
             })
             .await
     }
-}
-
-/// Without records nothing is ours, and nothing need be made to say so.
-fn counted(folder: &Directory) -> std::io::Result<u64> {
-    let Some(records) = Records::open(folder)? else {
-        return Ok(0);
-    };
-    let _lock = records.lock()?;
-    ours_bytes(folder)
 }

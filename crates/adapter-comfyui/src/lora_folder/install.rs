@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::{Directory, FileMark};
 use super::feed::Feed;
 use super::part::{Part, is_busy};
-use super::record::{Records, found};
+use super::record::{Lock, Records, found};
 use super::room::available_bytes;
 use super::root::{Fault, LoraFolderOptions, Root};
 use super::verify::{Look, digest_of, look, outlast, record_anew};
@@ -75,11 +75,11 @@ fn attempt(
         let lock = records.lock()?;
         let user = found(folder.below(&file.path.folder()))?;
         if let Some(user) = &user
-            && is_busy(user, file.path.file())?
+            && is_busy(&lock, user, file.path.file())?
         {
             return Ok(Attempt::Busy);
         }
-        match look(folder, &records, file)? {
+        match look(&lock, folder, &records, file)? {
             Look::Verified => return Ok(Attempt::AlreadyThere),
             Look::Unknown(mark) if disproved != Some(mark) => {
                 drop(lock);
@@ -91,7 +91,7 @@ fn attempt(
                 disproved = Some(mark);
             }
             Look::Unknown(_) | Look::Absent => {
-                let part = with_room(folder, options, file)?;
+                let part = with_room(&lock, folder, &records, options, file)?;
                 return Ok(Attempt::Begun(part));
             }
         }
@@ -101,11 +101,13 @@ fn attempt(
 /// Makes the file if all of it fits. Under the lock, so that nobody else is
 /// promised the same room.
 fn with_room(
+    lock: &Lock,
     folder: &Directory,
+    records: &Records,
     options: &LoraFolderOptions,
     file: &LoraFile,
 ) -> Result<Part, Fault> {
-    let available_bytes = available_bytes(folder, options)?;
+    let available_bytes = available_bytes(lock, folder, records, options)?;
     if file.size_bytes > available_bytes {
         return Err(Fault::Full {
             needed_bytes: file.size_bytes,
@@ -113,7 +115,7 @@ fn with_room(
         });
     }
     let user = folder.below_or_made(&file.path.folder())?;
-    Ok(Part::create(user, file.path.file(), file.size_bytes)?)
+    Ok(Part::create(lock, user, file.path.file(), file.size_bytes)?)
 }
 
 /// A file on its way into the folder.
@@ -213,7 +215,7 @@ fn put_in_place(folder: &Directory, file: &LoraFile, part: Part) -> io::Result<(
     }
     part.keep_as(name)?;
     let mark = FileMark::of_open(&written)?;
-    if let Err(error) = records.write(&file.path, file.sha256, mark) {
+    if let Err(error) = records.write(&lock, &file.path, file.sha256, mark) {
         // Not one that is listed and of which nobody knows.
         drop(there.remove_file(name));
         return Err(error);
@@ -251,7 +253,9 @@ mod tests {
             sha256: Sha256Digest::new([0; 32]),
         };
         let folder = Directory::open(&root.0.folder).unwrap();
-        let part = with_room(&folder, &root.0, &file).unwrap();
+        let records = Records::open_or_make(&folder).unwrap();
+        let lock = records.lock().unwrap();
+        let part = with_room(&lock, &folder, &records, &root.0, &file).unwrap();
         FolderInstall {
             root: Arc::clone(root),
             file,

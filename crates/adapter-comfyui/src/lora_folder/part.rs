@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::directory::{Directory, FileMark, try_lock};
-use super::record::found;
+use super::record::{Lock, found};
 
 /// What ComfyUI does not list (`reference/comfyui/PROTOCOL.md` section 9), and
 /// what nobody else would name so.
@@ -20,8 +20,6 @@ const BLOCK_BYTES: u64 = 512;
 /// whole file from the beginning, and locked while somebody writes it. It is
 /// gone when dropped, and so is the lock when its process dies: what is not
 /// locked is a leftover.
-///
-/// Made and swept under the lock of the folder alone.
 #[derive(Debug)]
 pub(super) struct Part {
     directory: Directory,
@@ -41,8 +39,14 @@ pub(super) struct LivePart {
 }
 
 impl Part {
-    /// Makes the file, with all its room.
-    pub(super) fn create(user: Directory, file: &str, size_bytes: u64) -> io::Result<Self> {
+    /// Makes the file, with all its room. Under the lock, since between its
+    /// making and its own lock it looks like a leftover.
+    pub(super) fn create(
+        _lock: &Lock,
+        user: Directory,
+        file: &str,
+        size_bytes: u64,
+    ) -> io::Result<Self> {
         let name = format!("{file}{EXTENSION}");
         let part = Self {
             file: Arc::new(user.create(&name)?),
@@ -92,24 +96,24 @@ impl Drop for Part {
 }
 
 /// Whether somebody installs a file just now. A leftover is removed.
-pub(super) fn is_busy(user: &Directory, file: &str) -> io::Result<bool> {
-    Ok(live_part(user, &format!("{file}{EXTENSION}"))?.is_some())
+pub(super) fn is_busy(lock: &Lock, user: &Directory, file: &str) -> io::Result<bool> {
+    Ok(live_part(lock, user, &format!("{file}{EXTENSION}"))?.is_some())
 }
 
 /// What is being installed, by whichever process. Leftovers are removed.
-pub(super) fn live_parts(root: &Directory) -> io::Result<Vec<LivePart>> {
+pub(super) fn live_parts(lock: &Lock, root: &Directory) -> io::Result<Vec<LivePart>> {
     let mut live = Vec::new();
     for (_, user) in user_folders(root)? {
         for name in user.names()? {
             if name.ends_with(EXTENSION) {
-                live.extend(live_part(&user, &name)?);
+                live.extend(live_part(lock, &user, &name)?);
             }
         }
     }
     Ok(live)
 }
 
-fn live_part(user: &Directory, name: &str) -> io::Result<Option<LivePart>> {
+fn live_part(_lock: &Lock, user: &Directory, name: &str) -> io::Result<Option<LivePart>> {
     // A link or a pipe is none of ours.
     if user.mark(name)?.is_none() {
         return Ok(None);

@@ -18,7 +18,7 @@ const FOLDER: &str = ".atelier";
 const LOCK: &str = "lock";
 const EXTENSION: &str = ".json";
 
-/// A record being written; there is one at a time, under the lock.
+/// A record being written; there is one at a time.
 const UNFINISHED: &str = ".json.part";
 
 /// A record is some 250 bytes; more than this is none of ours.
@@ -73,6 +73,11 @@ impl Record {
     }
 }
 
+/// The right to change what is in a LoRA folder, for as long as this lives:
+/// nobody else has it, in this process or another.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "the lock goes with the file")] File);
+
 /// The records, below a LoRA folder.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -93,11 +98,10 @@ impl Records {
     }
 
     /// Waits until nobody else changes anything, in this process or another.
-    /// The lock goes with the file.
-    pub(super) fn lock(&self) -> io::Result<File> {
+    pub(super) fn lock(&self) -> io::Result<Lock> {
         let file = self.folder.open_or_create(LOCK)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+        Ok(Lock(file))
     }
 
     /// Reads a record. One that makes no sense is none: its file then counts
@@ -109,9 +113,10 @@ impl Records {
         read_record(&user, &name_of(path))
     }
 
-    /// Writes a record, durably; its file is used now. Under the lock.
+    /// Writes a record, durably; its file is used now.
     pub(super) fn write(
         &self,
+        _lock: &Lock,
         path: &LoraPath,
         sha256: Sha256Digest,
         mark: FileMark,
@@ -139,13 +144,18 @@ impl Records {
         user.sync()
     }
 
-    /// Notes that the file of a record is used, not durably. Under the lock.
-    pub(super) fn note_use(&self, path: &LoraPath, record: &Record) -> io::Result<()> {
+    /// Notes that the file of a record is used, not durably.
+    pub(super) fn note_use(
+        &self,
+        _lock: &Lock,
+        path: &LoraPath,
+        record: &Record,
+    ) -> io::Result<()> {
         let user = self.folder.below(&path.folder())?;
         note_use(&user, &name_of(path), record.used_ns)
     }
 
-    pub(super) fn remove(&self, path: &LoraPath) -> io::Result<()> {
+    pub(super) fn remove(&self, _lock: &Lock, path: &LoraPath) -> io::Result<()> {
         let Some(user) = found(self.folder.below(&path.folder()))? else {
             return Ok(());
         };
@@ -171,9 +181,8 @@ impl Records {
         Ok(all)
     }
 
-    /// Removes what was left half-written, and folders without a record. Under
-    /// the lock.
-    pub(super) fn sweep(&self) -> io::Result<()> {
+    /// Removes what was left half-written, and folders without a record.
+    pub(super) fn sweep(&self, _lock: &Lock) -> io::Result<()> {
         for (folder, user) in user_folders(&self.folder)? {
             for name in user.names()? {
                 if name.ends_with(UNFINISHED) {

@@ -6,6 +6,7 @@ use atelier_domain::ports::LoraFolderError;
 use rustix::io::Errno;
 
 use super::directory::Directory;
+use super::record::Records;
 use super::room::available_bytes;
 
 /// Where a backend's LoRA folder is, and how much of it may be used.
@@ -84,7 +85,11 @@ impl Root {
         };
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                let room = self.blocking(|folder, options| Ok(available_bytes(folder, options)?));
+                let room = self.blocking(|folder, options| {
+                    let records = Records::open_or_make(folder)?;
+                    let lock = records.lock()?;
+                    Ok(available_bytes(&lock, folder, &records, options)?)
+                });
                 LoraFolderError::Full {
                     needed_bytes,
                     available_bytes: room.await.unwrap_or(0),

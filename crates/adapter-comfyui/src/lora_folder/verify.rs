@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{Directory, FileMark};
-use super::record::{Records, found, now_ns};
+use super::record::{Lock, Records, found, now_ns};
 
 /// How much is read at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -29,8 +29,13 @@ pub(super) enum Look {
     Unknown(FileMark),
 }
 
-/// Looks at a file, and notes a use of one that is verified. Under the lock.
-pub(super) fn look(folder: &Directory, records: &Records, file: &LoraFile) -> io::Result<Look> {
+/// Looks at a file, and notes a use of one that is verified.
+pub(super) fn look(
+    lock: &Lock,
+    folder: &Directory,
+    records: &Records,
+    file: &LoraFile,
+) -> io::Result<Look> {
     let Some(user) = found(folder.below(&file.path.folder()))? else {
         return Ok(Look::Absent);
     };
@@ -39,7 +44,7 @@ pub(super) fn look(folder: &Directory, records: &Records, file: &LoraFile) -> io
     };
     match records.read(&file.path)? {
         Some(record) if record.mark == mark && record.is_of(file) => {
-            records.note_use(&file.path, &record)?;
+            records.note_use(lock, &file.path, &record)?;
             Ok(Look::Verified)
         }
         // Another file of ours, which is what it was.
@@ -57,7 +62,7 @@ pub(super) fn is_verified(
 ) -> io::Result<bool> {
     let records = Records::open_or_make(folder)?;
     let lock = records.lock()?;
-    let looked = look(folder, &records, file)?;
+    let looked = look(&lock, folder, &records, file)?;
     drop(lock);
     match looked {
         Look::Verified => Ok(true),
@@ -87,7 +92,7 @@ pub(super) fn record_anew(
     {
         return Ok(false);
     }
-    records.write(path, sha256, mark)?;
+    records.write(&lock, path, sha256, mark)?;
     drop(lock);
     outlast(mark);
     Ok(true)

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use atelier_domain::ports::{InstallStart, LoraFolder as _, LoraPresence};
 use atelier_testkit::{PATIENCE, wait_until};
 use bytes::Bytes;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::{Mounted, begun, bytes, options};
@@ -152,4 +153,28 @@ async fn a_file_reported_present_is_not_evicted_by_who_saw_it_before() {
         assert_ne!(is_present, evicted, "round {round}");
         assert_eq!(folder.on_disk().exists(), is_present, "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_asks_how_full_the_folder_is_disturbs_nobody_who_installs() {
+    let folder = Mounted::new();
+    let content = bytes(1, 10);
+    let mut asking = JoinSet::new();
+    for _ in 0..4 {
+        let process = folder.other_instance();
+        asking.spawn(async move {
+            loop {
+                process.usage().await.unwrap();
+            }
+        });
+    }
+
+    for round in 0..2_000 {
+        let install = folder.folder.install(folder.file(&content)).await;
+
+        let install = begun(install.unwrap_or_else(|error| panic!("round {round}: {error:?}")));
+        assert!(folder.part().exists(), "round {round}");
+        drop(install);
+    }
+    asking.shutdown().await;
 }
