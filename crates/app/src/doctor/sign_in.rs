@@ -157,14 +157,11 @@ mod tests {
 
     #[tokio::test]
     async fn keys_that_cannot_be_reached_are_told_with_their_address() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
-        drop(listener);
-        let url = format!("http://{address}/jwks.json");
+        let url = "http://127.0.0.1:1/jwks.json";
 
-        let found = published(&url, "Supabase keys", JWKS_URL, false).await;
+        let found = published(url, "Supabase keys", JWKS_URL, false).await;
 
         assert_eq!(found.verdict, Verdict::Failed);
-        assert!(found.detail.starts_with(&url), "{found:?}");
+        assert!(found.detail.starts_with(url), "{found:?}");
     }
 }
