@@ -161,7 +161,7 @@ fn path_of(text: &str) -> Result<LoraPath, RepoError> {
 #[async_trait]
 impl LoraRepo for PgLoraRepo {
     async fn reserve(&self, actor: &Actor, new: NewLora) -> Result<Lora, RepoError> {
-        let reservation = Reservation::new(actor, new, None)?;
+        let reservation = Reservation::new(actor, new, None);
         let row = self
             .store
             .transact(Role::Writer(actor), |connection| {

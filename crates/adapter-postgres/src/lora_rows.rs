@@ -1,6 +1,6 @@
 //! Rows of LoRAs, and what they mean to the domain.
 
-use atelier_domain::ids::{LoraId, UserId};
+use atelier_domain::ids::UserId;
 use atelier_domain::lora::{
     BaseModel, BaseModelFamily, Confidence, Lora, LoraContent, LoraFacts, LoraFailure,
     LoraFilename, LoraHashes, LoraPath, LoraSource, LoraStatus, LoraVersion,
@@ -163,7 +163,7 @@ impl TryFrom<LoraRow> for Lora {
         let blob_key = match row.blob_key {
             Some(key) => BlobKey::parse(key).map_err(|_broken| broken("blob_key"))?,
             // Nothing is there any more; this is where it would have been.
-            None => first_key(owner, &filename)?,
+            None => BlobKey::of_lora(owner, &filename),
         };
         Ok(Self {
             id: row.id.into(),
@@ -199,20 +199,4 @@ impl TryFrom<LoraRow> for Lora {
 /// Reads rows, in their order.
 pub(crate) fn loras(rows: Vec<LoraRow>) -> Result<Vec<Lora>, RepoError> {
     rows.into_iter().map(Lora::try_from).collect()
-}
-
-/// `user-{uuid}/loras/{filename}`, the key that a LoRA gets if nothing has it.
-pub(crate) fn first_key(owner: UserId, filename: &LoraFilename) -> Result<BlobKey, RepoError> {
-    BlobKey::parse(LoraPath::first(owner, filename).blob_key())
-        .map_err(|error| RepoError::Backend(Box::new(error)))
-}
-
-/// A key that no other row can have.
-pub(crate) fn own_key(
-    owner: UserId,
-    id: LoraId,
-    filename: &LoraFilename,
-) -> Result<BlobKey, RepoError> {
-    BlobKey::parse(format!("user-{owner}/loras/{id}/{filename}"))
-        .map_err(|error| RepoError::Backend(Box::new(error)))
 }

@@ -146,7 +146,7 @@ struct Import {
 }
 
 impl Import {
-    fn new(actor: &Actor, new: NewImport, terms: ImportTerms) -> Result<Self, RepoError> {
+    fn new(actor: &Actor, new: NewImport, terms: ImportTerms) -> Self {
         let (token, worker, lease) = match new.held {
             Some(claim) => (Some(claim.token), Some(claim.worker), Some(claim.lease)),
             None => (None, None, None),
@@ -158,15 +158,15 @@ impl Import {
             .bind::<Nullable<SqlUuid>, _>(token.map(ClaimToken::as_uuid))
             .bind::<Nullable<Text>, _>(worker.as_deref().map(storable))
             .bind::<Nullable<Interval>, _>(lease.map(interval));
-        Ok(Self {
+        Self {
             owner: actor.user_id().as_uuid(),
             max_unfinished: i64::from(terms.max_unfinished),
             once: terms
                 .idempotency
                 .map(|(request, answer)| OnceOnly::new(actor, request, answer)),
-            reservation: Reservation::new(actor, new.lora, None)?,
+            reservation: Reservation::new(actor, new.lora, None),
             begin,
-        })
+        }
     }
 
     async fn carry_out(self, mut connection: &AsyncPgConnection) -> QueryResult<Beginning> {
@@ -239,7 +239,7 @@ impl LoraTransfers for PgLoraTransfers {
         new: NewImport,
         terms: ImportTerms,
     ) -> Result<ImportOutcome, RepoError> {
-        let import = Import::new(actor, new, terms)?;
+        let import = Import::new(actor, new, terms);
         let beginning = self
             .store
             .transact(Role::Writer(actor), |connection| {

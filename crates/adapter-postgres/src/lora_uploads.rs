@@ -251,7 +251,7 @@ impl LoraUploads for PgLoraUploads {
             .bind::<SqlUuid, _>(actor.user_id().as_uuid())
             .bind::<BigInt, _>(large_integer(length))
             .bind::<Text, _>(metadata.clone());
-        let reservation = Reservation::new(actor, new, Some(expires_at))?;
+        let reservation = Reservation::new(actor, new, Some(expires_at));
         let row = self
             .store
             .transact(Role::Writer(actor), |mut connection| {

@@ -8,7 +8,7 @@ use atelier_domain::ids::{LoraId, UserId};
 use atelier_domain::lora::{
     LoraFailure, LoraFilename, LoraPath, LoraSource, LoraStatus, NewLora, ReceivedLora,
 };
-use atelier_domain::ports::RepoError;
+use atelier_domain::ports::BlobKey;
 use chrono::{DateTime, Utc};
 use diesel::prelude::OptionalExtension;
 use diesel::sql_types::{
@@ -19,7 +19,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
 use crate::json_text::JsonText;
-use crate::lora_rows::{LoraRow, first_key, lora_columns, own_key};
+use crate::lora_rows::{LoraRow, lora_columns};
 use crate::lora_statements::abandoned;
 use crate::run_rows::{integer, large_integer, storable};
 use crate::statement::Statement;
@@ -102,14 +102,10 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Bytes are waited for until `expires_at`; an hour if that is `None`.
-    pub(crate) fn new(
-        actor: &Actor,
-        new: NewLora,
-        expires_at: Option<DateTime<Utc>>,
-    ) -> Result<Self, RepoError> {
+    pub(crate) fn new(actor: &Actor, new: NewLora, expires_at: Option<DateTime<Utc>>) -> Self {
         let owner = actor.user_id();
-        let plain_key = first_key(owner, &new.filename)?;
-        let own_key = own_key(owner, new.id, &new.filename)?;
+        let plain_key = BlobKey::of_lora(owner, &new.filename);
+        let own_key = BlobKey::of_lora_alone(owner, new.id, &new.filename);
         let (status, source, file_id, url) = match new.source {
             LoraSource::Upload => (LoraStatus::Uploading, "upload", None, None),
             LoraSource::GoogleDrive { file_id } => {
@@ -135,12 +131,12 @@ impl Reservation {
             .bind::<Nullable<Timestamptz>, _>(expires_at)
             .bind::<Text, _>(plain_key.as_str().to_owned())
             .bind::<Text, _>(own_key.as_str().to_owned());
-        Ok(Self {
+        Self {
             owner,
             filename,
             replaces: new.replaces,
             insert,
-        })
+        }
     }
 
     /// Reserves the place; `None` if another LoRA of that filename is there.

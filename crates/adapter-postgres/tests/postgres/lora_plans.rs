@@ -100,9 +100,10 @@ async fn clean(store: &PgStore) {
     let due = store.loras().due_for_cleaning(20).await.unwrap();
     assert_eq!(due.len(), 20);
     let path = LoraPath::parse(&format!("user-{OWNER}/f10.2.safetensors")).unwrap();
+    let filename = LoraFilename::parse(path.file()).unwrap();
     let contents = store.loras().contents_at(vec![path.clone()]).await.unwrap();
     assert_eq!(contents.len(), 1);
-    let key = BlobKey::parse(path.blob_key()).unwrap();
+    let key = BlobKey::of_lora(OWNER.into(), &filename);
     let known = store.loras().known_owners(vec![BlobOwner::Lora(key)]).await;
     assert_eq!(known.unwrap().len(), 1);
     store.loras().paths_in_use().await.unwrap();

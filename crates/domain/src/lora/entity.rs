@@ -194,7 +194,7 @@ impl NewLora {
             bytes_total: self.bytes_total,
             content: None,
             error: None,
-            blob_key: BlobKey::of_lora(&LoraPath::first(owner, &self.filename)),
+            blob_key: BlobKey::of_lora(owner, &self.filename),
             superseded_at: None,
             created_at: self.created_at,
         }

@@ -81,11 +81,6 @@ impl LoraPath {
     pub fn file(&self) -> &str {
         &self.file
     }
-
-    /// Where the blob store keeps the bytes: `user-{uuid}/loras/{file}`.
-    pub fn blob_key(&self) -> String {
-        format!("{USER_MARK}{}/loras/{}", self.owner, self.file)
-    }
 }
 
 impl fmt::Display for LoraPath {
@@ -236,10 +231,6 @@ mod tests {
         assert_eq!(
             later.to_string(),
             format!("user-{OWNER}/style.abababab.safetensors")
-        );
-        assert_eq!(
-            later.blob_key(),
-            format!("user-{OWNER}/loras/style.abababab.safetensors")
         );
         assert_eq!(LoraPath::parse(&later.to_string()), Ok(later));
     }

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
+use uuid::Uuid;
 
-use crate::ids::{InputId, UserId};
-use crate::lora::LoraPath;
+use crate::ids::{InputId, LoraId, UserId};
+use crate::lora::LoraFilename;
 use crate::ports::{ByteStream, Source};
 
 /// The name of an object: segments joined by `/`, made by us and never by a
@@ -43,9 +44,22 @@ impl BlobKey {
         }
     }
 
-    /// The key of a LoRA's first bytes: a file name keeps all the rules.
-    pub(crate) fn of_lora(path: &LoraPath) -> Self {
-        Self(path.blob_key())
+    /// The key that a LoRA gets if nothing has it.
+    pub fn of_lora(owner: UserId, filename: &LoraFilename) -> Self {
+        Self(format!("user-{owner}/loras/{filename}"))
+    }
+
+    /// The key of a LoRA that no other one can have.
+    pub fn of_lora_alone(owner: UserId, lora: LoraId, filename: &LoraFilename) -> Self {
+        Self(format!("user-{owner}/loras/{lora}/{filename}"))
+    }
+
+    /// The key of a piece of a LoRA that comes in pieces; `unique` tells it from
+    /// others that start at the same byte.
+    pub fn of_upload_piece(owner: UserId, lora: LoraId, starts_at: u64, unique: Uuid) -> Self {
+        Self(format!(
+            "user-{owner}/uploads/{lora}/{starts_at:020}-{unique}"
+        ))
     }
 
     /// The key of an uploaded picture.
@@ -208,5 +222,20 @@ mod tests {
             assert_eq!(BlobKey::parse(text), Err(InvalidBlobKey), "{text:?}");
         }
         assert!(BlobKey::parse("user-1/loras/ä b.safetensors").is_ok());
+    }
+
+    #[test]
+    fn keys_that_are_made_keep_the_rules() {
+        let longest = format!("{}.safetensors", "x".repeat(188));
+        let (owner, id) = (UserId::new(Uuid::max()), Uuid::max());
+        let filename = LoraFilename::parse(&longest).unwrap();
+        for key in [
+            BlobKey::of_lora(owner, &filename),
+            BlobKey::of_lora_alone(owner, LoraId::new(id), &filename),
+            BlobKey::of_upload_piece(owner, LoraId::new(id), u64::MAX, id),
+            BlobKey::of_input(owner, InputId::new(id)),
+        ] {
+            assert_eq!(BlobKey::parse(key.as_str()), Ok(key));
+        }
     }
 }

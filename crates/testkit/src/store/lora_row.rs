@@ -242,16 +242,16 @@ impl State {
     }
 
     fn free_blob_key(&self, id: LoraId, owner: UserId, filename: &LoraFilename) -> BlobKey {
-        let plain = BlobKey::parse(LoraPath::first(owner, filename).blob_key());
+        let plain = BlobKey::of_lora(owner, filename);
         let taken = |key: &BlobKey| {
             self.loras
                 .values()
                 .any(|row| row.has_object && row.lora.blob_key == *key)
         };
-        match plain {
-            Ok(key) if !taken(&key) => key,
-            _ => BlobKey::parse(format!("user-{owner}/loras/{id}/{filename}"))
-                .expect("ids and file names are good segments"),
+        if taken(&plain) {
+            BlobKey::of_lora_alone(owner, id, filename)
+        } else {
+            plain
         }
     }
 
