@@ -95,7 +95,7 @@ impl TryFrom<TokenRow> for ApiToken {
         Ok(Self {
             id: row.id.into(),
             user_id: row.user_id.into(),
-            name: Name::parse(&row.name).map_err(|_broken| inconsistent(TABLE, "name", row.id))?,
+            name: Name::parse(row.name).map_err(|_broken| inconsistent(TABLE, "name", row.id))?,
             scopes: scopes_of(&row.scopes, row.id)?,
             created_at: row.created_at,
             expires_at: row.expires_at,

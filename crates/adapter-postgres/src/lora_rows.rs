@@ -168,14 +168,14 @@ impl TryFrom<LoraRow> for Lora {
         Ok(Self {
             id: row.id.into(),
             user_id: owner,
-            name: Name::parse(&row.name).map_err(|_broken| broken("name"))?,
+            name: Name::parse(row.name).map_err(|_broken| broken("name"))?,
             filename,
             description: row
                 .description
-                .map(|text| Description::parse(&text))
+                .map(Description::parse)
                 .transpose()
                 .map_err(|_broken| broken("description"))?,
-            tags: Tags::parse(&row.tags).map_err(|_broken| broken("tags"))?,
+            tags: Tags::parse(row.tags).map_err(|_broken| broken("tags"))?,
             status: LoraStatus::parse(&row.status).ok_or_else(|| broken("status"))?,
             source: match (row.google_drive_file_id, row.source_url) {
                 (Some(file_id), _) => LoraSource::GoogleDrive { file_id },

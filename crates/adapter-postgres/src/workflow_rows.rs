@@ -42,11 +42,11 @@ impl TryFrom<WorkflowRow> for Workflow {
         Ok(Self {
             id: row.id.into(),
             user_id: row.user_id.into(),
-            name: name(&row.name, row.id)?,
-            description: description(row.description.as_deref(), row.id)?,
+            name: name(row.name, row.id)?,
+            description: description(row.description, row.id)?,
             workflow_json: GraphJson::from_trusted(row.workflow_json.0),
             is_public: row.is_public,
-            tags: tags(&row.tags, row.id)?,
+            tags: tags(row.tags, row.id)?,
             revision: Revision::new(row.revision),
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -74,27 +74,27 @@ impl TryFrom<WorkflowSummaryRow> for WorkflowSummary {
         Ok(Self {
             id: row.id.into(),
             user_id: row.user_id.into(),
-            name: name(&row.name, row.id)?,
-            description: description(row.description.as_deref(), row.id)?,
+            name: name(row.name, row.id)?,
+            description: description(row.description, row.id)?,
             is_public: row.is_public,
-            tags: tags(&row.tags, row.id)?,
+            tags: tags(row.tags, row.id)?,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
     }
 }
 
-fn name(text: &str, row: Uuid) -> Result<Name, RepoError> {
+fn name(text: String, row: Uuid) -> Result<Name, RepoError> {
     Name::parse(text).map_err(|_broken| inconsistent(TABLE, "name", row))
 }
 
-fn description(text: Option<&str>, row: Uuid) -> Result<Option<Description>, RepoError> {
+fn description(text: Option<String>, row: Uuid) -> Result<Option<Description>, RepoError> {
     text.map(Description::parse)
         .transpose()
         .map_err(|_broken| inconsistent(TABLE, "description", row))
 }
 
-fn tags(words: &[String], row: Uuid) -> Result<Tags, RepoError> {
+fn tags(words: Vec<String>, row: Uuid) -> Result<Tags, RepoError> {
     Tags::parse(words).map_err(|_broken| inconsistent(TABLE, "tags", row))
 }
 

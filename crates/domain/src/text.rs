@@ -50,6 +50,16 @@ fn checked(text: &str, limit: usize, line_breaks: bool) -> Result<(), TextError>
     Ok(())
 }
 
+/// Without the white space around it; most texts have none, and are not copied.
+fn trimmed(text: String) -> String {
+    let inner = text.trim();
+    if inner.len() == text.len() {
+        text
+    } else {
+        inner.to_owned()
+    }
+}
+
 /// What a thing is called: 1..=200 characters, no control characters, no
 /// white space around it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,13 +73,13 @@ impl Name {
     ///
     /// # Errors
     /// [`TextError`] says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, TextError> {
-        let text = text.trim();
+    pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = trimmed(text.into());
         if text.is_empty() {
             return Err(TextError::Empty);
         }
-        checked(text, Self::MAX_CHARACTERS, false)?;
-        Ok(Self(text.to_owned()))
+        checked(&text, Self::MAX_CHARACTERS, false)?;
+        Ok(Self(text))
     }
 
     /// The text itself.
@@ -96,9 +106,10 @@ impl Description {
     ///
     /// # Errors
     /// [`TextError`] says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, TextError> {
-        checked(text, Self::MAX_CHARACTERS, true)?;
-        Ok(Self(text.to_owned()))
+    pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        checked(&text, Self::MAX_CHARACTERS, true)?;
+        Ok(Self(text))
     }
 
     /// The text itself.
@@ -127,23 +138,23 @@ impl Tags {
     pub fn parse<I>(tags: I) -> Result<Self, (Option<usize>, TextError)>
     where
         I: IntoIterator,
-        I::Item: AsRef<str>,
+        I::Item: Into<String>,
     {
         let mut kept: Vec<String> = Vec::new();
         for (index, tag) in tags.into_iter().enumerate() {
-            let tag = tag.as_ref().trim();
+            let tag = trimmed(tag.into());
             let fault = if tag.is_empty() {
                 Some(TextError::Empty)
             } else if tag.contains(',') {
                 Some(TextError::Comma)
             } else {
-                checked(tag, Self::MAX_CHARACTERS, false).err()
+                checked(&tag, Self::MAX_CHARACTERS, false).err()
             };
             if let Some(fault) = fault {
                 return Err((Some(index), fault));
             }
-            if !kept.iter().any(|earlier| earlier == tag) {
-                kept.push(tag.to_owned());
+            if !kept.contains(&tag) {
+                kept.push(tag);
             }
         }
         if kept.len() > Self::MAX_COUNT {
@@ -176,7 +187,7 @@ mod tests {
     #[test]
     fn a_name_of_201_characters_is_too_long() {
         assert_eq!(
-            Name::parse(&"ä".repeat(201)),
+            Name::parse("ä".repeat(201)),
             Err(TextError::TooLong {
                 length: 201,
                 limit: 200

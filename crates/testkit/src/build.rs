@@ -307,7 +307,7 @@ pub fn name(text: &str) -> Name {
 
 /// Some tags.
 pub fn tags(words: &[&str]) -> Tags {
-    Tags::parse(words).expect("the test gives good tags")
+    Tags::parse(words.iter().copied()).expect("the test gives good tags")
 }
 
 /// The SHA-256 digest of some bytes.
