@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// The largest piece that is handed over, and how many of them wait: a file
-/// being installed holds at most 2 times 8 MiB.
-const PIECE_BYTES: usize = 1024 * 1024;
-const PIECES: usize = 8;
+/// being installed holds at most 2 times 4 MiB.
+const PIECE_BYTES: usize = 256 * 1024;
+const PIECES: usize = 16;
 
 /// Writes and hashes at once, each on a thread of its own: either takes about
 /// as long as the other, and none may hold up an asynchronous runtime.

@@ -15,11 +15,11 @@ use super::room::Room;
 
 /// Small pieces are joined to blocks of this size: a store hands out 8 KiB at a
 /// time, which costs a folder a call each.
-const BLOCK_BYTES: usize = 1024 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Blocks between reading and writing. With one more in each hand a copy holds
 /// a few blocks, or a few of the store's own pieces where those are larger.
-const BLOCKS_BETWEEN: usize = 2;
+const BLOCKS_BETWEEN: usize = 4;
 
 /// How long a store or a folder may take for one piece.
 const STALL: Duration = Duration::from_mins(1);
