@@ -93,6 +93,8 @@ async fn measure(file: &LargeFile, on_s3: bool) {
     let server = site
         .setup()
         .with("ATELIER_RATE_LIMIT", "off")
+        // As in the image.
+        .with("MALLOC_ARENA_MAX", "2")
         .with("RUST_LOG", "warn,atelier::server=info")
         .with("GOOGLE_API_BASE_URL", drive.api_base_url())
         .with("GOOGLE_TOKEN_URL", drive.token_url())
