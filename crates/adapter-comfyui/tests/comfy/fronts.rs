@@ -4,7 +4,9 @@ use atelier_comfyui::{ComfyCredentials, ComfyHttp, ComfyOptions};
 use atelier_comfyui_sim::{Credentials, Front, Version};
 use atelier_domain::ports::{ComfyClient, ComfyError};
 
-use crate::support::{World, client, next, quick_graph, submission, until_ended, world_with};
+use crate::support::{
+    World, all_refusals, client, next, quick_graph, submission, until_ended, world_with,
+};
 
 const PASSWORD: &str = "a very secret password";
 
@@ -32,20 +34,6 @@ fn basic(password: &str) -> ComfyCredentials {
         user: "user".to_owned(),
         password: password.to_owned(),
     }
-}
-
-async fn all_refusals(comfy: &ComfyHttp) -> Vec<ComfyError> {
-    vec![
-        comfy.information().await.map(drop).unwrap_err(),
-        comfy
-            .submit(submission(&quick_graph("x"), "c"))
-            .await
-            .map(drop)
-            .unwrap_err(),
-        comfy.prompt_state("x").await.map(drop).unwrap_err(),
-        comfy.lora_catalogue().await.map(drop).unwrap_err(),
-        comfy.connect_events().await.map(drop).unwrap_err(),
-    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use atelier_domain::ports::{ComfyClient, ComfyError, PromptOutcome, PromptState}
 use serde_json::{Value, json};
 
 use crate::support::{
-    client, on_both_versions, quick_graph, sampling_graph, submission, world, world_with,
+    all_refusals, client, on_both_versions, quick_graph, sampling_graph, submission, world,
+    world_with,
 };
 
 on_both_versions!(
@@ -337,16 +338,7 @@ async fn a_backend_that_is_down_is_unreachable() {
         ..ComfyOptions::default()
     });
 
-    for error in [
-        comfy
-            .submit(submission(&quick_graph("x"), "c"))
-            .await
-            .map(drop)
-            .unwrap_err(),
-        comfy.prompt_state("x").await.map(drop).unwrap_err(),
-        comfy.information().await.map(drop).unwrap_err(),
-        comfy.connect_events().await.map(drop).unwrap_err(),
-    ] {
+    for error in all_refusals(&comfy).await {
         assert!(matches!(error, ComfyError::Unreachable(_)), "{error:?}");
     }
 }

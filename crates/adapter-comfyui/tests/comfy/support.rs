@@ -162,3 +162,18 @@ pub(crate) async fn until_ended(events: &mut ComfyEvents, prompt_id: &str) -> Ve
         }
     }
 }
+
+/// What every kind of question meets at a backend that answers none.
+pub(crate) async fn all_refusals(comfy: &ComfyHttp) -> Vec<ComfyError> {
+    vec![
+        comfy.information().await.map(drop).unwrap_err(),
+        comfy
+            .submit(submission(&quick_graph("x"), "c"))
+            .await
+            .map(drop)
+            .unwrap_err(),
+        comfy.prompt_state("x").await.map(drop).unwrap_err(),
+        comfy.lora_catalogue().await.map(drop).unwrap_err(),
+        comfy.connect_events().await.map(drop).unwrap_err(),
+    ]
+}
